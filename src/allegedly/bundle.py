@@ -1,0 +1,116 @@
+"""A trained classifier as a folder: what it must hold, how it is checked, and how it is replaced.
+
+``bundle.json`` lists every other file with its sha256, and holds the label order, the temperature, the length limit
+and what the classifier was trained on. A bundle is plain data: safetensors, ONNX and JSON, nothing pickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from allegedly.errors import InputError
+from allegedly.labels import LABELS
+
+MANIFEST = "bundle.json"
+RETRAIN = "train it again (make train) or copy it again from where it came"
+REQUIRED = ("config.json", "model.safetensors", "model.onnx", "tokenizer.json", "tokenizer_config.json", "README.md")
+PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path, facts: dict[str, Any]) -> None:
+    """Write the manifest, last: a folder without it is no bundle."""
+    files = {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    text = json.dumps({"format": 1, "labels": list(LABELS), **facts, "files": files}, indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) -> tuple[Path, dict[str, Any]]:
+    """Check a bundle and return (its folder, its manifest).
+
+    ``verify`` names the files whose sha256 is compared, those that the caller goes on to load; None means all. Raises
+    InputError for no bundle, a missing or altered file, another label order, or a file that could hold code.
+    """
+    folder = Path(folder)
+    _restore(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no model there; train one with 'make train' or name another with --model")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, str] = dict(manifest["files"])
+        temperature, max_length = float(manifest["temperature"]), int(manifest["max_length"])
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise InputError(f"{folder}: is not a complete bundle, {missing} is missing; {RETRAIN}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: {MANIFEST} or config.json cannot be read ({error!r}); {RETRAIN}") from None
+    order = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
+    if manifest.get("labels") != list(LABELS) or order != list(LABELS):
+        raise InputError(f"{folder}: its labels are not {', '.join(LABELS)} in this order; {RETRAIN}")
+    if not (temperature > 0 and max_length > 0):
+        raise InputError(f"{folder / MANIFEST}: temperature and max_length must be above zero; {RETRAIN}")
+    if "auto_map" in config:
+        raise InputError(f"{folder / 'config.json'}: asks to run code that came with it (auto_map); take another model")
+    for path in folder.iterdir():
+        if path.suffix in PICKLES:
+            raise InputError(f"{path}: could run code when loaded and has no place in a bundle; remove it")
+    for name in (*REQUIRED, *files):
+        if name not in files or not (folder / name).is_file():
+            raise InputError(f"{folder / name}: missing from the bundle; {RETRAIN}")
+    for name in files if verify is None else (*verify, "config.json"):
+        if digest(folder / name) != files[name]:
+            raise InputError(f"{folder / name}: altered since the training (sha256 differs); {RETRAIN}")
+    return folder, manifest
+
+
+def _previous(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.previous"
+
+
+def _restore(folder: Path) -> None:
+    """Put the old bundle back where a replacement was killed between its two renames."""
+    if not folder.exists() and _previous(folder).is_dir():
+        with contextlib.suppress(OSError):  # another process was faster, or may not write here
+            os.rename(_previous(folder), folder)
+
+
+@contextlib.contextmanager
+def replacing(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends without an error it takes the place of ``folder``.
+
+    Until then, and if the process is killed at any moment, the old ``folder`` stays whole (`open_folder` puts it back
+    if the kill fell between the two renames). Refuses a ``folder`` that holds something other than a bundle.
+    """
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _restore(folder)
+    refuse_foreign(folder)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.draft-", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        if folder.exists():
+            shutil.rmtree(_previous(folder), ignore_errors=True)
+            os.rename(folder, _previous(folder))
+        os.rename(draft, folder)
+        shutil.rmtree(_previous(folder), ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise InputError if ``folder`` is a file, or holds files but no manifest: it is not ours to replace."""
+    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))):
+        raise InputError(f"{folder}: holds something other than a bundle; choose another output=FOLDER or move it away")

@@ -1,0 +1,72 @@
+"""Bundle in, Classifier out; sentences in, Predictions out: joins encoding, backend and calibration.
+
+    Classifier.load("models/stance").predict(["The ministry denied that the dam had been mined."])
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from allegedly import backends, bundle, calibration, encoding
+from allegedly.labels import LABELS
+
+WINDOW = 4096  # sentences sorted by length together: bounds memory, long enough to fill batches evenly
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest label of one sentence, its probability, and those of all labels (calibrated, they sum to one)."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A loaded bundle; `load` makes one."""
+
+    tokenizer: Tokenizer
+    backend: backends.Backend
+    temperature: float
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path = "models/stance", *, device: str = "auto", threads: int | None = None) -> "Classifier":
+        """Open a bundle on ``device``; raises InputError if the bundle or the device is not usable."""
+        device = backends.choose_device(device)
+        weights = "model.onnx" if device == "cpu" else "model.safetensors"
+        folder, manifest = bundle.open_folder(folder, verify=(weights, "tokenizer.json"))
+        return cls(
+            tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=int(manifest["max_length"])),
+            backend=backends.open_backend(folder, device=device, threads=threads),
+            temperature=float(manifest["temperature"]),
+            manifest=manifest,
+        )
+
+    def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Prediction]:
+        """Label sentences, one Prediction each, in order."""
+        return list(self.stream(texts, batch_size=batch_size))
+
+    def stream(self, texts: Iterable[str], *, batch_size: int = 32) -> Iterator[Prediction]:
+        """Label sentences as they come, in order, holding no more than `WINDOW` of them at a time."""
+        texts = iter(texts)
+        while window := list(islice(texts, WINDOW)):
+            for row in calibration.apply(self.logits(window, batch_size=batch_size), self.temperature):
+                probabilities = dict(zip(LABELS, row.tolist(), strict=True))
+                label = max(probabilities, key=probabilities.__getitem__)
+                yield Prediction(label, probabilities[label], probabilities)
+
+    def logits(self, texts: Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+        """Uncalibrated scores, float32 of shape (n_sentences, n_labels)."""
+        logits = np.zeros((len(texts), len(LABELS)), dtype=np.float32)
+        encodings = encoding.encode(self.tokenizer, texts)
+        pad_id = int(self.manifest["pad_id"])
+        for positions, batch in encoding.batches(encodings, batch_size=batch_size, pad_id=pad_id):
+            logits[positions] = self.backend(batch)
+        return logits

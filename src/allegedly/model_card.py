@@ -1,0 +1,45 @@
+"""What a training found in, the bundle's `README.md` out, with the front matter that the Hugging Face Hub reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from allegedly.labels import DEFINITIONS, LABELS
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """Write the card from the facts of the manifest; validation scores only, the test scores stand in bundle.json."""
+    corpus, scores, parity = facts["corpus"], facts["validation"], facts["onnx"]
+    labels = "\n".join(f"| `{label}` | {DEFINITIONS[label]} | {scores[f'f1_{label}']:.3f} |" for label in LABELS)
+    return f"""---
+license: apache-2.0
+language: en
+pipeline_tag: text-classification
+base_model: {facts["encoder"]["name"]}
+---
+# Stance of news sentences: who warns, who denies, who alleges
+
+Labels one English news sentence by what it reports that somebody does with a claim.
+
+| label | the sentence conveys that | F1, validation |
+|---|---|---|
+{labels}
+
+- Encoder: {facts["encoder"]["name"]}, weights sha256 `{facts["encoder"]["sha256"]}`.
+- Trained on {corpus["sentences"]["train"]} sentences of the corpus `{corpus["name"]}`, digest `{corpus["digest"]}`.
+  The embedded corpus is synthetic: a language model wrote it for this purpose.
+- Validation ({corpus["sentences"]["validation"]} sentences): macro-F1 {scores["macro_f1"]:.3f}, expected calibration
+  error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}. The test scores, made
+  with the finished bundle, stand in `bundle.json`.
+- `model.onnx` against torch on the validation split: largest difference of a logit {parity["max_difference"]:.1e}, same
+  label on {parity["label_agreement"]:.1%} of the sentences.
+- Made {facts["created"]} from commit {facts["git_commit"]}.
+
+A label says what a sentence does, not whether it is true. Sentences are read one at a time, without their context; other
+languages and other kinds of text were not tried. Do not decide about a person by a label alone.
+
+```python
+from transformers import pipeline
+
+pipeline("text-classification", model=".")("The ministry denied that the dam had been mined.")
+```
+"""

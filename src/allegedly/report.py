@@ -1,0 +1,335 @@
+"""Labelled sentences in, a table, JSON lines, CSV or an HTML page out."""
+
+import csv
+import json
+import re
+import shutil
+import unicodedata
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TextIO
+
+from allegedly.labels import DEFINITIONS, LABELS
+
+CSV_COLUMNS = ("file", "index", "start", "end", "label", "probability", *(f"p_{label}" for label in LABELS), "text")
+
+COLORS = {"warning": "33", "denial": "36", "allegation": "31", "background": "2"}
+LABEL_WIDTH = max(map(len, LABELS))
+INDENT = LABEL_WIDTH + len("  0.00  ")
+# Below this many columns of text beside the label, the text goes on lines of its own.
+NARROW = 16
+
+# A cell that a spreadsheet would run: =, +, - or @ (or their full-width twins) first, or after blanks and
+# invisible characters, or any cell that begins with a tab or a line end. The optional apostrophes keep the
+# guard reversible: a text that already looks guarded gets one more.
+FORMULA = re.compile(r"'*(?:[\s\x00-\x1f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]|[\t\r\n])")
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Colour and cursor commands (CSI) and terminated title or link commands (OSC), in their 7 and 8 bit forms.
+TERMINAL_COMMAND = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*(?:\x07|\x1b\\|\x9c)"
+)
+# Control characters, invisible ones, and those that reorder the line around them.
+UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One sentence of a file with its label.
+
+    index counts the file's sentences from 0 in reading order; start and end are character offsets into the
+    file's text; probability is that of label, probabilities that of every label.
+    """
+
+    file: str
+    index: int
+    start: int
+    end: int
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+def write(
+    rows: Iterable[Labelled],
+    stream: TextIO,
+    *,
+    format: str,
+    color: bool = False,
+    width: int | None = None,
+    full_text: Mapping[str, str] | None = None,
+) -> None:
+    """Write rows to stream as one of FORMATS.
+
+    rows come file by file, in reading order. jsonl and csv write each row as it arrives; table holds one file
+    at a time, html all of them. color and width (default: the terminal's) shape the table; full_text, each
+    file's whole text by its name, tells the html page where paragraphs break. Open the stream with newline=""
+    for csv, whose lines end in CR LF, and in an encoding that holds every character, such as UTF-8.
+
+    Raises ValueError for another format; errors of rows and stream pass through.
+    """
+    if format not in WRITERS:
+        raise ValueError(f"unknown format {format!r}, expected one of {', '.join(FORMATS)}")
+    WRITERS[format](rows, stream, color=color, width=width, full_text=full_text)
+
+
+def write_jsonl(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:
+    """Write one JSON object a line, probabilities rounded to 4 decimals.
+
+    Lone surrogates, which no UTF-8 file can hold, become U+FFFD. Raises ValueError for a probability that is
+    not a finite number.
+    """
+    for row in rows:
+        record = {
+            "file": encodable(row.file),
+            "index": row.index,
+            "start": row.start,
+            "end": row.end,
+            "text": encodable(row.text),
+            "label": row.label,
+            "probability": rounded(row.probability),
+            "probabilities": {label: rounded(row.probabilities[label]) for label in LABELS},
+        }
+        stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:
+    """Write a header of CSV_COLUMNS and one record a row, quoted as in RFC 4180.
+
+    Text and file name are guarded against being run as formulas, see guarded.
+    """
+    writer = csv.writer(stream)
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        writer.writerow(
+            (
+                guarded(encodable(row.file)),
+                row.index,
+                row.start,
+                row.end,
+                row.label,
+                rounded(row.probability),
+                *(rounded(row.probabilities[label]) for label in LABELS),
+                guarded(encodable(row.text)),
+            )
+        )
+
+
+def write_table(
+    rows: Iterable[Labelled], stream: TextIO, *, color: bool = False, width: int | None = None, **_: object
+) -> None:
+    """Write for a terminal: per file a heading, a row a sentence, wrapped within width, and the counts.
+
+    width is that of the terminal unless given, and never less than label and probability take.
+    """
+    width = max(width or shutil.get_terminal_size().columns, INDENT)
+    for number, sentences in enumerate(by_file(rows)):
+        if number:
+            stream.write("\n")
+        for line in wrapped(printable(sentences[0].file), width):
+            stream.write(painted(line, "1", color) + "\n")
+        for row in sentences:
+            stream.writelines(line + "\n" for line in table_lines(row, width, color))
+        stream.writelines(line + "\n" for line in wrapped(summary(counts(sentences)), width))
+
+
+def write_html(
+    rows: Iterable[Labelled], stream: TextIO, *, full_text: Mapping[str, str] | None = None, **_: object
+) -> None:
+    """Write one self-contained page: what was found, then every file as prose with its labels.
+
+    full_text holds each file's text, into which the rows' offsets point; a file that it lacks is shown as a
+    single paragraph.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # the other formats do without it
+
+    environment = Environment(
+        loader=PackageLoader("allegedly"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"printable": printable, "sha256": digest}
+    files = [
+        {
+            "name": sentences[0].file,
+            "sentences": sentences,
+            "paragraphs": paragraphs(sentences, (full_text or {}).get(sentences[0].file)),
+            "summary": summary(counts(sentences)),
+        }
+        for sentences in by_file(rows)
+    ]
+    found = counts(row for file in files for row in file["sentences"])
+    page = environment.get_template("report.html").generate(
+        files=files,
+        labels=LABELS,
+        definitions=DEFINITIONS,
+        counts=found,
+        total=sum(found.values()),
+        plural=plural,
+    )
+    for chunk in page:
+        stream.write(chunk)
+
+
+WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv, "html": write_html}
+FORMATS = tuple(WRITERS)
+
+
+def by_file(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    """Yield the sentences of one file after the other; a file that is given twice comes twice."""
+    sentences: list[Labelled] = []
+    for row in rows:
+        if sentences and (row.file != sentences[-1].file or row.index <= sentences[-1].index):
+            yield sentences
+            sentences = []
+        sentences.append(row)
+    if sentences:
+        yield sentences
+
+
+def paragraphs(sentences: list[Labelled], source: str | None) -> list[list[tuple[str, Labelled]]]:
+    """Return one file's sentences by paragraph, each with the blank, if any, that precedes it in its paragraph.
+
+    A line end between two sentences in source starts a paragraph. Where lines end inside sentences too, the
+    text is hard-wrapped and only an empty line does.
+    """
+    if source is None:
+        return [[(" " if place else "", row) for place, row in enumerate(sentences)]]
+    hard_wrapped = any(line_ends(source[row.start : row.end].strip()) for row in sentences)
+    needed = 2 if hard_wrapped else 1
+    result: list[list[tuple[str, Labelled]]] = []
+    end = 0
+    for row in sentences:
+        gap = source[end : row.start]
+        if not result or line_ends(gap) >= needed:
+            result.append([("", row)])
+        else:
+            result[-1].append((" " if gap else "", row))
+        end = row.end
+    return result
+
+
+def line_ends(text: str) -> int:
+    """Return how many line ends text has."""
+    return len((text + ".").splitlines()) - 1
+
+
+def counts(rows: Iterable[Labelled]) -> dict[str, int]:
+    """Return how many rows have each label, in the order of LABELS."""
+    found = Counter(row.label for row in rows)
+    return {label: found[label] for label in LABELS}
+
+
+def summary(count: Mapping[str, int]) -> str:
+    """Return the counts in words.
+
+    >>> summary({"warning": 2, "denial": 1, "allegation": 3, "background": 8})
+    '14 sentences: 2 warnings, 1 denial, 3 allegations, 8 background'
+    """
+    parts = ", ".join(f"{number} {plural(label, number)}" for label, number in count.items())
+    total = sum(count.values())
+    return f"{total} {plural('sentence', total)}: {parts}"
+
+
+def plural(noun: str, number: int) -> str:
+    """Return noun as it follows number; background stays as it is."""
+    return noun if number == 1 or noun == "background" else noun + "s"
+
+
+def rounded(probability: float) -> float:
+    """Return probability as a plain float of 4 decimals."""
+    return round(float(probability), 4)
+
+
+def encodable(text: str) -> str:
+    """Return text with U+FFFD for each lone surrogate, so that UTF-8 can hold it."""
+    return SURROGATE.sub("\ufffd", text)
+
+
+def guarded(cell: str) -> str:
+    """Return cell with a leading apostrophe where a spreadsheet would run it as a formula.
+
+    Spreadsheets show such a cell as text. A program that reads the file gets the original back by taking one
+    apostrophe off each cell that begins with one and matches FORMULA.
+
+    >>> guarded("=1+1"), guarded("'=1+1"), guarded("'Tis so.")
+    ("'=1+1", "''=1+1", "'Tis so.")
+    """
+    return "'" + cell if FORMULA.match(cell) else cell
+
+
+def printable(text: str) -> str:
+    """Return text on one line: blanks collapsed; terminal commands and control characters left out."""
+    text = TERMINAL_COMMAND.sub("", encodable(text))
+    return UNPRINTABLE.sub("", " ".join(text.split()))
+
+
+def table_lines(row: Labelled, width: int, color: bool) -> Iterator[str]:
+    """Yield the lines of one sentence: label, probability and text with a hanging indent."""
+    label = painted(row.label.ljust(LABEL_WIDTH), COLORS[row.label], color)
+    head = f"{label}  {row.probability:.2f}"
+    if width - INDENT < NARROW:
+        yield head
+        yield from ("  " + line for line in wrapped(printable(row.text), width - 2))
+        return
+    first, *rest = wrapped(printable(row.text), width - INDENT)
+    yield f"{head}  {first}".rstrip()
+    yield from (" " * INDENT + line for line in rest)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return text as lines of at most width columns, broken at blanks or, in a word that is wider, anywhere."""
+    lines = [""]
+    room = width
+    for word in text.split():
+        need = columns(word)
+        if lines[-1] and (need < room or need > width and room > 2):
+            lines[-1] += " "
+            room -= 1
+        elif lines[-1]:
+            lines.append("")
+            room = width
+        if need <= room:
+            lines[-1] += word
+            room -= need
+            continue
+        for character in word:
+            size = columns(character)
+            if size > room:
+                lines.append("")
+                room = width
+            lines[-1] += character
+            room -= size
+    return lines
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns text takes: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.category(character) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
+
+
+def painted(text: str, code: str, color: bool) -> str:
+    """Return text in a terminal colour, or as it is without color."""
+    return f"\x1b[{code}m{text}\x1b[0m" if color else text
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of text in base64, as a content security policy names it."""
+    return b64encode(sha256(text.encode()).digest()).decode()

@@ -1,0 +1,398 @@
+"""A TrainConfig in; out come a bundle, an MLflow run and the scores of the reloaded bundle.
+
+corpus -> encoder -> Hugging Face Trainer -> temperature -> ONNX -> bundle -> reload -> test scores -> MLflow
+"""
+
+import dataclasses
+import logging
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import ClassLabel, Dataset, Features, Value
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from allegedly import (
+    backends,
+    bundle,
+    calibration,
+    corpus,
+    encoders,
+    encoding,
+    evaluation,
+    export,
+    figures,
+    model_card,
+    tracking,
+)
+from allegedly.classifier import Classifier
+from allegedly.config import ClassWeights, Precision, TrainConfig, TrainerConfig, check
+from allegedly.corpus import Example
+from allegedly.errors import InputError
+from allegedly.labels import LABEL_TO_ID, LABELS
+
+log = logging.getLogger(__name__)
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "onnx", "onnxruntime", "mlflow", "numpy")
+
+
+def train(config: TrainConfig) -> dict[str, float]:
+    """Train, write the bundle ``config.output`` and return its scores, named ``validation/…`` and ``test/…``.
+
+    Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there.
+    """
+    check(config)
+    transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
+    transformers.logging.disable_progress_bar()  # of loading weights; the Trainer's own bar stays
+    bundle.refuse_foreign(Path(config.output))
+    splits = corpus.read(config.corpus.path)
+    splits["train"] = _share(splits["train"], config.corpus.max_train_sentences, seed=config.seed)
+    corpus_digest = corpus.digest(splits)
+    encoder, encoder_sha256 = encoders.locate(config.encoder)
+    device = _device(config.trainer.device)
+    facts = {
+        "encoder": {"name": config.encoder.name, "sha256": encoder_sha256},
+        "corpus": {
+            "name": config.corpus.name,
+            "digest": corpus_digest,
+            "sentences": {split: len(examples) for split, examples in splits.items()},
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": tracking.git_commit(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "config": plain(config),
+    }
+    with tracking.start(config.tracking) as run:
+        run.params(flat(plain(config)))
+        run.tags(
+            {
+                "git_commit": facts["git_commit"] or "unknown",
+                "corpus_digest": corpus_digest,
+                "encoder": config.encoder.name,
+                "encoder_sha256": encoder_sha256,
+                "device": device,
+            }
+        )
+        for split, context in zip(corpus.SPLITS, ("training", "validation", "testing"), strict=True):
+            name, source = f"{config.corpus.name}-{split}", str(Path(config.corpus.path) / f"{split}.jsonl")
+            run.dataset(splits[split], name=name, source=source, context=context)
+
+        started = time.perf_counter()
+        with bundle.replacing(config.output) as folder:
+            model = fit(config, splits["train"], splits["validation"], encoder=encoder, folder=folder, run=run)
+            del model  # from here on only what was saved counts
+            facts |= {"train_seconds": round(time.perf_counter() - started, 1)}
+            facts |= finish(config, folder, splits["validation"], facts)
+            # What is measured is what ships: the scores come from the sealed folder, loaded as predict loads it.
+            scores, counts, test_labels, probabilities = evaluate(folder, splits["test"])
+            scores |= {f"validation/{key}": value for key, value in facts["validation"].items()}
+            bundle.seal(folder, facts | {"scores": scores})
+        log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", evaluation.table(_strip(scores), counts))
+
+        run.metrics(scores | {f"onnx/{key}": value for key, value in facts["onnx"].items()})
+        run.metrics({"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]})
+        run.figures(
+            {
+                "confusion_matrix": figures.confusion_matrix(test_labels, probabilities),
+                "precision_recall": figures.precision_recall(test_labels, probabilities),
+                "reliability": figures.reliability_diagram(test_labels, probabilities),
+            }
+        )
+        run.text(evaluation.table(_strip(scores), counts), "test_report.txt")
+        run.model(Path(config.output), metrics=scores, corpus_digest=corpus_digest)
+    low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
+    log.info("macro-F1 on the test split: %.3f (95 %% interval %.3f to %.3f)", scores["test/macro_f1"], low, high)
+    log.info("bundle: %s", config.output)
+    if run.active and run.run_id:
+        log.info("MLflow: run %s%s", run.run_id, f"; {run.model_version}" if run.model_version else "")
+    return scores
+
+
+def fit(
+    config: TrainConfig,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    *,
+    encoder: Path,
+    folder: Path,
+    run: tracking.Run,
+) -> torch.nn.Module:
+    """Fine-tune the encoder and save the epoch with the best validation macro-F1, with its tokenizer, into ``folder``."""
+    transformers.set_seed(config.seed)
+    settings = config.trainer
+    tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
+    model = _model(encoder)
+    # The same function encodes here and in predict, so that a sentence never meets two treatments.
+    tokenizer.save_pretrained(folder)
+    fast = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
+    train_set, validation_set = (_dataset(fast, examples) for examples in (train_examples, validation_examples))
+    device = _device(settings.device)
+    precision = _precision(settings.precision, device)
+    steps_an_epoch = -(-len(train_set) // (settings.per_device_train_batch_size * settings.gradient_accumulation_steps))
+    total_steps = settings.max_steps if settings.max_steps > 0 else int(steps_an_epoch * settings.num_train_epochs)
+    every = {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    if total_steps < steps_an_epoch:  # a smoke test ends within its first epoch; it is still validated once
+        every = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": total_steps, "save_steps": total_steps}
+    log.info(
+        "training %s on %d sentences: %d steps on %s in %s",
+        config.encoder.name, len(train_set), total_steps, device, precision.value,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints:
+        arguments = TrainingArguments(
+            output_dir=checkpoints,
+            seed=config.seed,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=int(settings.warmup_ratio * total_steps),
+            num_train_epochs=settings.num_train_epochs,
+            max_steps=settings.max_steps,
+            per_device_train_batch_size=settings.per_device_train_batch_size,
+            per_device_eval_batch_size=settings.per_device_eval_batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
+            bf16=precision is Precision.bf16,
+            fp16=precision is Precision.fp16,
+            use_cpu=device == "cpu",
+            dataloader_pin_memory=device.startswith("cuda"),
+            load_best_model_at_end=True,
+            metric_for_best_model="macro_f1",
+            greater_is_better=True,
+            save_total_limit=1,
+            save_only_model=True,
+            logging_steps=settings.logging_steps,
+            logging_first_step=True,
+            report_to="none",  # our own callback reports; MLflow's would stop a training when the server fails
+            disable_tqdm=not settings.progress_bar,
+            **every,
+        )
+        callbacks: list[TrainerCallback] = [_Report(run)]
+        if settings.early_stopping_patience:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=train_set,
+            eval_dataset=validation_set,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_loss_func=_loss(train_examples, settings),
+            compute_metrics=_epoch_scores,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)  # it prints bare dicts when there is no progress bar
+        trainer.train()
+        trainer.save_model(str(folder))
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the config is in the manifest
+    return model
+
+
+def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a folder with saved weights to a sealed bundle: ONNX model, temperature, model card, manifest.
+
+    The temperature is fitted on the validation split's logits from the ONNX model. Returns what was found: temperature,
+    max_length, pad_id, onnx (parity with torch), validation (scores). Raises RuntimeError if ONNX and torch disagree.
+    """
+    export.export(folder)
+    tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
+    model_config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    found = {"max_length": config.encoder.max_length, "pad_id": int(model_config.pad_token_id or 0)}
+
+    def logits(backend: backends.Backend) -> np.ndarray:
+        classifier = Classifier(tokenizer, backend, 1.0, found)
+        return classifier.logits([example.text for example in examples])
+
+    onnx_logits = logits(backends.onnx_backend(folder))
+    parity = export.parity(logits(backends.torch_backend(folder, device="cpu")), onnx_logits)
+    if parity["max_difference"] > export.TOLERANCE:
+        raise RuntimeError(f"the ONNX model differs from torch by {parity['max_difference']:.2g}; nothing was replaced")
+    labels = label_ids(examples)
+    temperature = calibration.fit(onnx_logits, labels)
+    found |= {
+        "temperature": temperature,
+        "onnx": parity,
+        "validation": evaluation.score(labels, calibration.apply(onnx_logits, temperature)),
+    }
+    (folder / "README.md").write_text(model_card.render({**facts, **found}), encoding="utf-8")
+    bundle.seal(folder, {**facts, **found})
+    return found
+
+
+def evaluate(
+    folder: Path, examples: Sequence[Example]
+) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
+    """Score a bundle, loaded from disk, on labelled examples.
+
+    Returns (scores named ``test/…``, confusion counts, label ids, probabilities of shape (n_sentences, n_labels)).
+    """
+    classifier = Classifier.load(folder, device="cpu")
+    logits = classifier.logits([example.text for example in examples])
+    probabilities, labels = calibration.apply(logits, classifier.temperature), label_ids(examples)
+    predicted = probabilities.argmax(axis=1)
+    low, high = evaluation.interval(labels, predicted)
+    scores = evaluation.score(labels, probabilities) | {"macro_f1_low": low, "macro_f1_high": high}
+    counts = evaluation.confusion(labels, predicted)
+    return {f"test/{key}": value for key, value in scores.items()}, counts, labels, probabilities
+
+
+class _Report(TrainerCallback):
+    """Hands the Trainer's numbers to the MLflow run, and says one line an epoch."""
+
+    def __init__(self, run: tracking.Run):
+        self.run = run
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm"}
+        numbers = {names[key]: value for key, value in (logs or {}).items() if key in names}
+        if numbers:
+            self.run.metrics(numbers, step=state.global_step)
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        numbers = {
+            key.replace("eval_", "validation/", 1): value
+            for key, value in (metrics or {}).items()
+            if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second"))
+        }
+        self.run.metrics(numbers | {"epoch": state.epoch or 0.0}, step=state.global_step)
+        log.info("epoch %.1f: validation macro-F1 %.3f", state.epoch or 0.0, numbers["validation/macro_f1"])
+
+
+def _epoch_scores(prediction: transformers.EvalPrediction) -> dict[str, float]:
+    return evaluation.score(prediction.label_ids, calibration.apply(prediction.predictions, 1.0))
+
+
+def _loss(examples: Sequence[Example], settings: TrainerConfig):
+    """Cross-entropy, its labels weighted by share; weights average one over the training sentences."""
+    weights = class_weights(label_ids(examples), settings.class_weights)
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        each = torch.nn.functional.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            weight=torch.as_tensor(weights, dtype=torch.float32, device=labels.device),
+            label_smoothing=settings.label_smoothing,
+            reduction="sum",
+        )
+        # The Trainer counts the sentences of all accumulated batches; divided by it, accumulation changes nothing.
+        return each / (num_items_in_batch if num_items_in_batch is not None else len(labels))
+
+    return loss
+
+
+def class_weights(labels: np.ndarray, kind: ClassWeights) -> np.ndarray:
+    """Weights of shape (n_labels,) whose mean over the sentences is one.
+
+    >>> class_weights(np.array([0, 1, 2, 3, 3, 3]), ClassWeights.balanced).round(2).tolist()
+    [1.5, 1.5, 1.5, 0.5]
+    """
+    counts = np.bincount(labels, minlength=len(LABELS)).astype(float)
+    power = {ClassWeights.none: 0.0, ClassWeights.sqrt: 0.5, ClassWeights.balanced: 1.0}[kind]
+    weights = np.maximum(counts, 1) ** -power
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+def label_ids(examples: Sequence[Example]) -> np.ndarray:
+    """The labels of examples as positions in LABELS, int64 of shape (n_sentences,)."""
+    return np.array([LABEL_TO_ID[example.label] for example in examples], dtype=np.int64)
+
+
+def _model(encoder: Path) -> torch.nn.Module:
+    return AutoModelForSequenceClassification.from_pretrained(
+        encoder,
+        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
+        label2id=LABEL_TO_ID,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+
+
+def _dataset(tokenizer, examples: Sequence[Example]) -> Dataset:
+    encodings = encoding.encode(tokenizer, [example.text for example in examples])
+    features = Features(
+        {
+            "input_ids": [Value("int32")],
+            "attention_mask": [Value("int8")],
+            "length": Value("int32"),
+            "labels": ClassLabel(names=list(LABELS)),
+        }
+    )
+    columns = {
+        "input_ids": [e.ids for e in encodings],
+        "attention_mask": [e.attention_mask for e in encodings],
+        "length": [len(e.ids) for e in encodings],
+        "labels": label_ids(examples),
+    }
+    return Dataset.from_dict(columns, features=features)
+
+
+def _share(examples: list[Example], maximum: int | None, *, seed: int) -> list[Example]:
+    if maximum is None or maximum >= len(examples):
+        return examples
+    kept = np.sort(np.random.default_rng(seed).permutation(len(examples))[:maximum])
+    return [examples[i] for i in kept]
+
+
+def _device(device: str) -> str:
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return found.type if found else "cpu"
+    if device != "cpu" and (found is None or found.type != device):
+        here = found.type if found else "none"
+        raise InputError(f"trainer.device: {device!r} is not available (accelerator here: {here}); use auto or cpu")
+    return device
+
+
+def _precision(precision: Precision, device: str) -> Precision:
+    if precision is not Precision.auto:
+        return precision
+    if device.startswith("cuda"):
+        return Precision.bf16 if torch.cuda.is_bf16_supported() else Precision.fp16
+    if device == "xpu" or (device == "cpu" and torch.cpu._is_avx512_bf16_supported()):
+        return Precision.bf16
+    return Precision.fp32
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and enums as dicts and strings, for JSON and for MLflow."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value.value if isinstance(value, Enum) else value
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Join nested keys with dots.
+
+    >>> flat({"seed": 1, "encoder": {"name": "x"}})
+    {'seed': 1, 'encoder.name': 'x'}
+    """
+    return dict(_leaves(tree, prefix))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _strip(scores: Mapping[str, float]) -> dict[str, float]:
+    return {key.removeprefix("test/"): value for key, value in scores.items()}

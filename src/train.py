@@ -1,0 +1,36 @@
+"""python -m train [overrides]: Hydra composes configs/ and hands them to allegedly.training.
+
+    python -m train                                  # the default: configs/train.yaml
+    python -m train encoder=mpnet trainer.learning_rate=3e-5
+    python -m train --multirun seed=1,2,3
+"""
+
+import sys
+
+import hydra
+from omegaconf import OmegaConf
+
+from allegedly import config as schema
+from allegedly.errors import InputError
+
+schema.register()
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def main(composed) -> float:
+    """Train once; return the validation macro-F1, which is what a Hydra sweeper maximises."""
+    try:
+        config = OmegaConf.to_object(composed)
+        schema.check(config)
+        from allegedly.training import train  # heavy: only once the config is known to be good
+
+        scores = train(config)
+    except InputError as error:
+        print(f"train: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
+    return scores["validation/macro_f1"]
+
+
+if __name__ == "__main__":
+    main()
