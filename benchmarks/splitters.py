@@ -5,13 +5,15 @@ The candidates: `pysbd` (last released in 2021, unmaintained), `syntok` (last re
 sentencizer of `spaCy`, the plain regular expression `(?<=[.!?])\\s+`, and `allegedly.sentences`, which this table
 is the reason for. A candidate that is not installed is named as skipped.
 
+The rules of `allegedly.sentences` were corrected on these same cases, so its row flatters it. On 60 of them, scored
+before the rules had seen them, its F1 was 0.949, that of pysbd 0.837, of syntok 0.767, of the regular expression 0.624.
+
 A boundary is a place between two sentences, counted in characters that are not blank, so that no splitter is
 blamed for how it trims. Time is the best of a few runs, relative to the regular expression.
 """
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,4 +110,4 @@ CANDIDATES = {"regex": regex, "pysbd": pysbd, "syntok": syntok, "spaCy sentenciz
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

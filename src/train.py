@@ -1,11 +1,16 @@
 """python -m train [overrides]: Hydra composes configs/ and hands them to allegedly.training.
 
-    python -m train                                  # the default: configs/train.yaml
-    python -m train encoder=mpnet trainer.learning_rate=3e-5
-    python -m train --multirun seed=1,2,3
+python -m train                                  # the default: configs/train.yaml
+python -m train encoder=mpnet trainer.learning_rate=3e-5
+python -m train --multirun seed=1,2,3
 """
 
+import os
 import sys
+
+# Threads that spin while they wait take the core that the other thread needs: on two shared cores a step takes five
+# times as long. Must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hydra
 from omegaconf import OmegaConf

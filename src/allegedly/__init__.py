@@ -8,7 +8,7 @@
 
 from allegedly.classifier import Classifier, Prediction
 from allegedly.labels import LABELS
-#TMP from allegedly.sentences import Sentence, split
+from allegedly.sentences import Sentence, split
 from allegedly.version import VERSION
 
 __version__ = VERSION

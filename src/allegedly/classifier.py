@@ -1,6 +1,6 @@
 """Bundle in, Classifier out; sentences in, Predictions out: joins encoding, backend and calibration.
 
-    Classifier.load("models/stance").predict(["The ministry denied that the dam had been mined."])
+Classifier.load("models/stance").predict(["The ministry denied that the dam had been mined."])
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,9 @@ class Classifier:
     manifest: dict[str, Any]
 
     @classmethod
-    def load(cls, folder: str | Path = "models/stance", *, device: str = "auto", threads: int | None = None) -> "Classifier":
+    def load(
+        cls, folder: str | Path = "models/stance", *, device: str = "auto", threads: int | None = None
+    ) -> "Classifier":
         """Open a bundle on ``device``; raises InputError if the bundle or the device is not usable."""
         device = backends.choose_device(device)
         weights = "model.onnx" if device == "cpu" else "model.safetensors"

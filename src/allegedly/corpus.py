@@ -44,7 +44,9 @@ def read(folder: str | Path) -> dict[str, list[Example]]:
         splits[split] = []
         for where, example in _examples(folder / f"{split}.jsonl"):
             if example.id in seen_ids:
-                raise InputError(f"{where}: id {example.id!r} stands at {seen_ids[example.id]} already; ids must differ")
+                raise InputError(
+                    f"{where}: id {example.id!r} stands at {seen_ids[example.id]} already; ids must differ"
+                )
             other = split_of.setdefault(example.article, split)
             if other != split:
                 raise InputError(
@@ -66,7 +68,9 @@ def _examples(path: Path) -> Iterator[tuple[str, Example]]:
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a corpus folder holds {', '.join(f'{s}.jsonl' for s in SPLITS)}") from None
+        raise InputError(
+            f"{path}: no such file; a corpus folder holds {', '.join(f'{s}.jsonl' for s in SPLITS)}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); check the file") from None
     empty = True
@@ -82,7 +86,9 @@ def _example(line: str, where: str) -> Example:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno}); write one object a line") from None
+        raise InputError(
+            f"{where}: is not JSON ({error.msg} at column {error.colno}); write one object a line"
+        ) from None
     if not isinstance(row, dict):
         raise InputError(f"{where}: holds {type(row).__name__}, not an object; write one object a line")
     for field in FIELDS:

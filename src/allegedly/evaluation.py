@@ -51,7 +51,9 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, *, n_bins: int = 
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    return np.array([[confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).sum()] for b in np.unique(bins)])
+    return np.array(
+        [[confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).sum()] for b in np.unique(bins)]
+    )
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, n_bins: int = 15) -> float:
@@ -69,7 +71,9 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return confusion_matrix(labels, predicted, labels=IDS)
 
 
-def interval(labels: np.ndarray, predicted: np.ndarray, *, n_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    labels: np.ndarray, predicted: np.ndarray, *, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """The 95 % percentile bootstrap interval of macro-F1 over sentences (Efron & Tibshirani 1993, chapter 13)."""
     rng = np.random.default_rng(seed)
     counts = np.zeros((n_resamples, len(LABELS), len(LABELS)))

@@ -37,7 +37,9 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
         precision, recall, _ = precision_recall_curve(labels == i, probabilities[:, i])
         ap = average_precision_score(labels == i, probabilities[:, i])
         axes.plot(recall, precision, color=COLORS[label], label=f"{label} (AP {ap:.2f})")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01), title="Precision and recall per label")
+    axes.set(
+        xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01), title="Precision and recall per label"
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     return figure

@@ -30,6 +30,7 @@ from allegedly.errors import InputError
 
 MEGABYTE = 1_000_000
 TEXT_LIMIT = 200 * MEGABYTE
+HTML_LIMIT = 20 * MEGABYTE  # no article comes near it, and to find one takes ever longer
 PAGES_LIMIT = 50 * MEGABYTE  # PDF and DOCX: they are compressed and cost far more than their size
 UNZIPPED_LIMIT = 500 * MEGABYTE  # a DOCX of a few kilobytes may unpack to terabytes
 HEAD = 8192  # bytes that tell the kind of a file
@@ -46,6 +47,8 @@ SUFFIXES = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".txt": "text",
+    ".md": "text",
 }
 LOGGERS = ("charset_normalizer", "courlan", "docx", "htmldate", "justext", "pypdf", "trafilatura")
 TEXT_COLUMNS = ("text", "sentence")
@@ -66,6 +69,7 @@ CODE_PAGES = (
 ZIP_START = b"PK\x03\x04"
 OFFICE_START = b"\xd0\xcf\x11\xe0"  # Word before 2007, and any DOCX with a password
 HTML_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.I | re.S)
+HTML_PROLOG = re.compile(r"(?:<\?xml.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s)*", re.I | re.S)
 JSONL_START = re.compile(rb'\s*\{(?:[^\n]*,)?\s*"text"\s*:\s*"')
 DECLARED_CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 CONTROL = re.compile(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f\x7f]")
@@ -141,6 +145,8 @@ def walk(folder: str) -> Iterator[str | InputError]:
 
 def is_foreign(path: str) -> bool:
     """Whether a file met in a folder is of a binary type that nobody meant to have read (pictures, archives ...)."""
+    if suffix_of(path) in SUFFIXES:
+        return False
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
@@ -185,7 +191,7 @@ def kind_of(path: str, head: bytes) -> str:
 
     Of a zip archive the first bytes tell nothing: only the suffix makes it "docx" here, else it is "binary".
     """
-    suffix = SUFFIXES.get(os.path.splitext(path)[1].lower(), "text")
+    suffix = SUFFIXES.get(suffix_of(path), "text")
     plain = head.lstrip(BYTE_ORDER_BYTES).replace(b"\0", b"")  # UTF-16 shows its ASCII so
     if plain.lstrip().startswith(b"%PDF"):
         return "pdf"
@@ -204,6 +210,11 @@ def kind_of(path: str, head: bytes) -> str:
     if suffix == "text" and JSONL_START.match(plain):
         return "jsonl"  # standard input has no suffix
     return "text" if suffix == "doc" else suffix
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a path, dot included, in lower case."""
+    return os.path.splitext(path)[1].lower()
 
 
 def is_binary(head: bytes) -> bool:
@@ -231,7 +242,8 @@ def read_text(file: str, data: bytes) -> Document:
 
 def read_html(file: str, data: bytes) -> Document:
     """The article of a web page: headline, paragraphs, list items and table cells, a blank line between them."""
-    page = decode(file, data, declared_charset(data))
+    check_size(file, data, HTML_LIMIT)
+    page = whole_page(tidy(decode(file, data, declared_charset(data))))
     with quiet():
         import trafilatura
     with library(file, "the HTML cannot be read", "save the page again, or give its text"):
@@ -245,6 +257,12 @@ def read_html(file: str, data: bytes) -> Document:
     if headline and headline.casefold() not in (" ".join(block.split()).casefold() for block in blocks):
         blocks.insert(0, headline)
     return Document(file, tidy("\n\n".join(blocks)))
+
+
+def whole_page(page: str) -> str:
+    """A page or a fragment of one in, a page that starts with <html> out: trafilatura refuses some that do not."""
+    page = page[HTML_PROLOG.match(page).end() :]
+    return page if page[:5].lower() == "<html" else f"<html><body>{page}</body></html>"
 
 
 def plain_blocks(line: str) -> list[str]:
@@ -472,7 +490,8 @@ def unmarked_utf16(data: bytes, *, whole: bool = True) -> str | None:
         return None
     sample = text[:HEAD]
     odd = sum(not (character.isprintable() or character.isspace()) for character in sample)
-    return None if "\0" in text or odd > len(sample) // 100 else text
+    has_ascii = min(text, default="\x80") < "\x80"
+    return text if has_ascii and "\0" not in text and odd <= len(sample) // 100 else None
 
 
 def in_code_page(data: bytes) -> str | None:

@@ -13,6 +13,7 @@ Every step looks only a fixed distance around one place, so the time grows with 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 
@@ -31,12 +32,12 @@ def words(listing: str) -> frozenset[str]:
 
 # Always followed by more of the same sentence: titles, ranks and the like before a name.
 TITLES = words("""
-    Mr Mrs Ms Mx Messrs Mme Mlle Dr Prof Hon Rev Fr Msgr Sen Sens Rep Reps Gov Govs Pres Amb Atty Supt Insp Det
+    Mr Mrs Ms Mx Messrs Mme Mlle Dr Prof Rt Hon Rev Fr Msgr Sen Sens Rep Reps Gov Govs Pres Amb Atty Supt Insp Det
     Gen Brig Maj Lt Col Cmdr Cdr Capt Cpl Sgt Pvt Pfc Adm Spc Mt Ft Pt Asst Assoc Dep
 """)
 
 # Always followed by more of the same sentence: small words of learned and legal prose.
-LINKS = words("v vs cf viz ca e.g i.e feat approx incl")
+LINKS = words("v vs cf viz ca e.g i.e approx incl")
 
 # Go on when a number follows ("No. 10", "Fig. 2", "Jan. 6"); otherwise they are ordinary words.
 NUMBERED = words("No Nos no nos Fig Figs Vol Vols Ch Sec Art Arts Para Pp pp p Op Rs Eq Ex Rte")
@@ -58,14 +59,23 @@ PLACES = words("""
 
 # Hours of the day, and what may follow them inside a sentence.
 HOURS = words("a.m p.m A.M P.M am pm")
-AFTER_HOURS = words("""
+AFTER_HOURS = DATES | words("""
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August
     September October November December EST EDT ET CST CDT CT MST MDT MT PST PDT PT GMT BST UTC CET CEST AEST
     Eastern Central Mountain Pacific Greenwich Moscow Kyiv London Beijing Tokyo
-""") | DATES
+""")
 
-# Names that carry their own exclamation mark.
-SHOUTED = words("Yahoo Yum Jeopardy Oklahoma Joomla Panic")
+# Before a single letter these make it a label, not an initial: "vitamin D. Researchers", "Plan B. The".
+LABELS = words("""
+    Plan Vitamin vitamin Hepatitis hepatitis Influenza influenza Group Class Grade Type type Section Exhibit Schedule
+    Appendix Annex Terminal Gate Ward Zone Block Phase Category Series Serie Formula Option Generation
+""")
+
+# Years: end a sentence after a number ("400 B.C. Looters found it"); without one they are initials ("B.C. Premier").
+ERAS = words("B.C B.C.E C.E A.D BC BCE CE AD")
+
+# Names that carry their own exclamation or question mark.
+SHOUTED = words("Yahoo Yum Jeopardy Oklahoma Joomla Panic Guess")
 
 # Words that begin sentences and hardly ever the second half of a name: after an abbreviation they settle the matter.
 OPENINGS = words("""
@@ -88,13 +98,19 @@ INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 BLANK = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + INVISIBLE
 GAP = rf"[\s{INVISIBLE}]"
 
-ENDINGS = ".!?…。！？؟।"
-CLOSINGS = "\"'”’»)]}"
-QUOTES = "\"'“‘„”’«»"
+STOPS = ".!?…。！？؟।"
+ENDINGS = tuple(STOPS)
+INNER = tuple(",;:.!?…%&/)]}»–—-")  # after a gap these go on with the sentence
+CLOSINGS = "\"'”’»)]}*†"
+QUOTES = frozenset("\"'“‘„”’«»")
 OPENERS = "\"'“‘„«([{¿¡*_"
 
+LINE_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+LINE = re.compile(rf"[^{LINE_ENDS}]+")
+LINE_BREAK = re.compile(rf"\r\n|[{LINE_ENDS}]")
+
 # Each pattern below that is searched for always matches in full what it starts on, so no place is read twice.
-STOP = re.compile(rf"[{ENDINGS}](?:[{ENDINGS}{re.escape(CLOSINGS)}]|\[\d{{1,3}}\])*(?:{GAP}?»)?(?P<gap>{GAP}*)")
+STOP = re.compile(rf"[{STOPS}](?:[{STOPS}{re.escape(CLOSINGS)}]|\[\d{{1,3}}\])*(?:{GAP}?»)?(?P<gap>{GAP}*)")
 NEXT = re.compile(rf"[{re.escape(OPENERS)}]{{0,4}}(?P<word>\S{{0,40}})")
 LETTERS = re.compile(r"[^\W\d_]+")
 INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
@@ -109,9 +125,13 @@ LONGEST_WRAP = 140  # lines beyond this many characters are whole paragraphs, no
 
 def split(text: str) -> list[Sentence]:
     """Takes the text of an article; gives its sentences in order, none of them blank."""
+    # In a text without any capital no word would look like the first of a sentence, so it is read as all capitals.
+    shape = text.upper() if text.islower() else text
+    if len(shape) != len(text):  # "ß" is "SS" in capitals, and the places would shift
+        shape = text
     found = []
     for start, end in passages(text):
-        for cut in [*cuts(text, start, end), end]:
+        for cut in [*cuts(shape, start, end), end]:
             found.extend(trim(text, start, cut))
             start = cut
     return found
@@ -119,7 +139,7 @@ def split(text: str) -> list[Sentence]:
 
 def lines(text: str) -> list[Sentence]:
     """Takes text that holds one sentence a line; gives each line that is not blank."""
-    return [sentence for start, end in spans(text) for sentence in trim(text, start, end)]
+    return [sentence for line in LINE.finditer(text) for sentence in trim(text, *line.span())]
 
 
 def trim(text: str, start: int, end: int) -> list[Sentence]:
@@ -130,38 +150,39 @@ def trim(text: str, start: int, end: int) -> list[Sentence]:
     return [Sentence(piece, start + left, start + left + len(piece))] if piece else []
 
 
-def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Takes a text; gives the start and end of each of its lines."""
-    start = 0
-    for line in text.splitlines(keepends=True):
-        yield start, start + len(line)
-        start += len(line)
-
-
 # --- lines -----------------------------------------------------------------------------------------------------
 
 
 def passages(text: str) -> Iterator[tuple[int, int]]:
     """Takes a text; gives the stretches of it that no sentence reaches across, as starts and ends."""
-    rows = [(start, end, text[start:end].strip(BLANK)) for start, end in spans(text)]
-    width = wrapping([row for _, _, row in rows])
-    first = 0
-    for (_, end, above), (_, _, below) in zip(rows, rows[1:]):
-        if not continues(above, below, width):
-            yield first, end
-            first = end
+    rows = lines(text)
+    joints = [
+        (above.text, below.text) if single(text[above.end : below.start]) else None for above, below in pairwise(rows)
+    ]
+    width = wrapping(joints)
+    start = 0
+    for row, joint in zip(rows, joints, strict=False):
+        if not (joint and continues(*joint, width)):
+            yield start, row.end
+            start = row.end
     if rows:
-        yield first, rows[-1][1]
+        yield start, rows[-1].end
 
 
-def wrapping(rows: list[str]) -> float:
-    """Takes the lines of a text; gives the width they are wrapped at, or infinity if each line is a paragraph.
+def single(gap: str) -> bool:
+    """Takes the blank text between two lines; tells whether the second follows at once, without a blank line."""
+    return len(gap) == 1 or len(LINE_BREAK.findall(gap)) == 1
+
+
+def wrapping(joints: list[tuple[str, str] | None]) -> float:
+    """Takes each pair of neighbouring lines of a text, or None where a blank line parts them; gives the width the
+    text is wrapped at, or infinity if each line is a paragraph.
 
     Prose broken at a width has many lines that begin in lower case in the middle of a sentence; other text has few.
     """
     broken, whole = [], 0
-    for above, below in zip(rows, rows[1:]):
-        if not above or not below or bulleted(below):
+    for above, below in filter(None, joints):
+        if bulleted(below):
             continue
         if len(above) <= LONGEST_WRAP and lower(below) and above.count(" ") >= 3:
             broken.append(len(above))
@@ -172,17 +193,17 @@ def wrapping(rows: list[str]) -> float:
 
 def continues(above: str, below: str, width: float) -> bool:
     """Takes two neighbouring lines and the wrapping width; tells whether a sentence may go on from one to the other."""
-    if not above or not below:
-        return False
     # A line was broken for want of room only if the next word, with the dash before it, would not have fitted.
     dashed = DASHED.match(below)
     head = " ".join(below[:LONGEST_WRAP].split()[: 2 if dashed else 1])
     full = len(above) <= LONGEST_WRAP and len(above) + 1 + len(head) >= width
     if dashed or bulleted(below):
         return full and not finished(above) and below[0] not in "•*"
-    if full or lower(below) and above.count(" ") >= 3:
+    if full or lower(below) and above.count(" ") >= 3 or below[0] in ",.;:!?)%":
         return True
     last = above[-40:].split()[-1]
+    if last[-1] == "-":
+        return len(last) > 1 and lower(below)
     return last in HANGING or last[-1] == "," or last[-1] == "." and last[:-1] in TITLES
 
 
@@ -193,7 +214,7 @@ def bulleted(row: str) -> bool:
 
 def finished(row: str) -> bool:
     """Takes a line; tells whether it ends as a sentence does."""
-    return row[-6:].rstrip(CLOSINGS)[-1:] in tuple(ENDINGS)
+    return row[-6:].rstrip(CLOSINGS).endswith(ENDINGS)
 
 
 def lower(word: str) -> bool:
@@ -224,14 +245,14 @@ def ends(text: str, start: int, stop: re.Match) -> bool:
         return True
     if not stop["gap"]:
         return joined(word, following)
-    if lower(following) and (mark[-1] in CLOSINGS or not set(opening) & set(QUOTES)):
+    if lower(following) and (mark[-1] in CLOSINGS or not QUOTES.intersection(opening)):
         return False
-    if following[:1] in tuple(",;:.!?…%&/)]}»–—-") and not opening:
+    if following.startswith(INNER) and not opening:
         return False
-    if MARKER.fullmatch(text[start : stop.start() + 1][-40:].strip(BLANK)):
+    if stop.start() - start < 40 and MARKER.fullmatch(text[start : stop.start() + 1].strip(BLANK)):
         return False  # "1." alone is the number of a list item, and the item is still to come
     quoted = mark[-1] in QUOTES
-    if mark[0] in "!?" or "!" in mark or "?" in mark:
+    if "!" in mark or "?" in mark:
         if quoted and SPEAKER.match(text[stop.end() : stop.end() + 160]):
             return opens(following)
         return bare(word) not in SHOUTED or opens(following)
@@ -252,7 +273,7 @@ def shortened(word: str, following: str, before: str, quoted: bool) -> bool:
     tells whether the stop only marks an abbreviation."""
     stem = bare(word)
     hyphenated, stem = "-" in stem, re.split(r"[-–—/]", stem)[-1]
-    if len(stem) > 1 and stem.isalpha() and stem.isupper() and following.isupper():
+    if len(stem) > 1 and stem.isalpha() and (before + word + following).isupper():
         stem = stem.capitalize()  # "SEN. JOHN DOE"
     if stem in TITLES or stem in LINKS:
         return True
@@ -263,10 +284,17 @@ def shortened(word: str, following: str, before: str, quoted: bool) -> bool:
         return number
     if stem in HOURS:
         return number or first(following) in AFTER_HOURS
+    if stem in ERAS and before.rstrip()[-1:].isdigit():
+        return False
     if stem in PLACES and (hyphenated or before.rstrip().endswith(",")):
-        return following.islower() or first(following) in TITLES
+        return following.islower() or first(following) in TITLES and not hyphenated
     if stem in DATES:
         return number or not opens(following)
+    if len(stem) == 1 and before[-1:].isspace():
+        if set(before.split()[-1:]) & LABELS:
+            return False
+        if stem == "I" and following[1:2] != ".":
+            return False  # "World War I. Germany", "so am I. Berg", but "the office of I. M. Petrov"
     if stem in EITHER or stem in PLACES or INITIALS.fullmatch(stem):
         return not opens(following)
     return False
@@ -285,4 +313,4 @@ def first(word: str) -> str:
 
 def opens(word: str) -> bool:
     """Takes a word; tells whether it begins a sentence, as "The" and "He's" do and "A." and "All-Star" do not."""
-    return first(word) in OPENINGS and word[len(first(word)) :][:1] not in tuple(".-")
+    return first(word) in OPENINGS and word[len(first(word)) :][:1] not in {".", "-"}

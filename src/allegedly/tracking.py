@@ -47,7 +47,10 @@ class Run:
             self.failed = True
             reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
             log.warning(
-                "tracking: could not %s at %s (%s); the training goes on without tracking", what, self.config.uri, reason
+                "tracking: could not %s at %s (%s); the training goes on without tracking",
+                what,
+                self.config.uri,
+                reason,
             )
             return None
 
@@ -173,7 +176,8 @@ def start(config: TrackingConfig) -> Iterator[Run]:
 def quiet() -> None:
     """Keep MLflow and the migrations of its database from filling the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    warnings.filterwarnings("ignore", message=".*type hints to the `predict` method", category=UserWarning)
+    for message in (".*type hints to the `predict` method", "(?s).*can be interpreted in multiple ways"):
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("mlflow.utils.requirements_utils", "mlflow.models.model", "mlflow.pyfunc", "mlflow.types.utils"):
@@ -204,8 +208,12 @@ def fetch(model_uri: str, *, tracking_uri: str) -> Path:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri))
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
-        raise InputError(f"{model_uri}: not to be had from {tracking_uri} ({reason}); see the names in 'make ui'") from None
+        raise InputError(
+            f"{model_uri}: not to be had from {tracking_uri} ({reason}); see the names in 'make ui'"
+        ) from None
     manifests = sorted(folder.glob("artifacts/*/bundle.json"))
     if not manifests:
-        raise InputError(f"{model_uri}: holds no bundle of this program; name a model that 'python -m train' registered")
+        raise InputError(
+            f"{model_uri}: holds no bundle of this program; name a model that 'python -m train' registered"
+        )
     return manifests[0].parent

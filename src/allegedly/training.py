@@ -149,7 +149,12 @@ def fit(
     total_steps = settings.max_steps if settings.max_steps > 0 else int(steps_an_epoch * settings.num_train_epochs)
     every = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     if total_steps < steps_an_epoch:  # a smoke test ends within its first epoch; it is still validated once
-        every = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": total_steps, "save_steps": total_steps}
+        every = {
+            "eval_strategy": "steps",
+            "save_strategy": "steps",
+            "eval_steps": total_steps,
+            "save_steps": total_steps,
+        }
     log.info(
         "training %s on %d sentences: %d steps on %s in %s",
         config.encoder.name, len(train_set), total_steps, device, precision.value,
@@ -233,9 +238,7 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
     return found
 
 
-def evaluate(
-    folder: Path, examples: Sequence[Example]
-) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
+def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
     """Score a bundle, loaded from disk, on labelled examples.
 
     Returns (scores named ``test/…``, confusion counts, label ids, probabilities of shape (n_sentences, n_labels)).

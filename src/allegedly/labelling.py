@@ -1,0 +1,50 @@
+"""Documents in, Labelled sentences out, in reading order: joins sentences and classifier."""
+
+from collections.abc import Iterable, Iterator
+from itertools import tee
+
+from allegedly.classifier import Classifier
+from allegedly.reading import Document
+from allegedly.report import Labelled
+from allegedly.sentences import Sentence, lines, split
+
+
+def label(
+    documents: Iterable[Document], classifier: Classifier, *, one_a_line: bool = False, batch_size: int = 32
+) -> Iterator[Labelled]:
+    """Split every document into sentences and label them as they come; a few thousand are held at a time.
+
+    ``one_a_line``: every line of prose, and every record of JSONL and CSV, is one sentence as it stands.
+    """
+    found = (
+        (document.file, index, sentence)
+        for document in documents
+        for index, sentence in enumerate(sentences(document, one_a_line=one_a_line))
+    )
+    found, ahead = tee(found)
+    predictions = classifier.stream((sentence.text for _, _, sentence in ahead), batch_size=batch_size)
+    for (file, index, sentence), prediction in zip(found, predictions, strict=True):
+        yield Labelled(
+            file=file,
+            index=index,
+            start=sentence.start,
+            end=sentence.end,
+            text=sentence.text,
+            label=prediction.label,
+            probability=prediction.probability,
+            probabilities=prediction.probabilities,
+        )
+
+
+def sentences(document: Document, *, one_a_line: bool = False) -> Iterator[Sentence]:
+    """The sentences of a document; their offsets point into ``document.text``. None reaches across two records."""
+    if document.rows is None:
+        yield from lines(document.text) if one_a_line else split(document.text)
+        return
+    for start, end in document.rows:
+        record = document.text[start:end]
+        for piece in [Sentence(record, 0, len(record))] if one_a_line else split(record):
+            stripped = piece.text.strip()
+            if stripped:
+                first = start + piece.start + piece.text.index(stripped)
+                yield Sentence(stripped, first, first + len(stripped))

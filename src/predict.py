@@ -1,0 +1,164 @@
+"""python -m predict FILE [FILE …]: label the sentences of files as warning, denial, allegation or background.
+
+    python -m predict article.txt
+    python -m predict archive/ --format jsonl --output labels.jsonl
+    cat article.txt | python -m predict - --format csv
+
+Exit status 0; 2 with one clear line on standard error for every path or option that cannot be used.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from allegedly import labelling, reading, report
+from allegedly.classifier import Classifier
+from allegedly.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = parse(arguments)
+    files: list[str] = []
+    faults = Faults()
+    for found in reading.find(options.files):
+        faults.say(found) if isinstance(found, InputError) else files.append(found)
+    if not files:
+        return 2
+    try:
+        classifier = Classifier.load(model_folder(options.model), device=options.device, threads=options.threads)
+    except InputError as error:
+        faults.say(error)
+        return 2
+    texts: dict[str, str] | None = {} if options.format == "html" else None
+    documents = readable(files, faults, texts)
+    rows = labelling.label(documents, classifier, one_a_line=options.lines, batch_size=options.batch_size)
+    try:
+        with output(options.output) as stream:
+            color = options.output is None and stream.isatty() and "NO_COLOR" not in os.environ
+            report.write(rows, stream, format=options.format, color=color, full_text=texts)
+            if faults.count >= len(files) and not faults.readable:
+                raise NothingRead  # leaves an old output as it was
+    except NothingRead:
+        pass
+    except InputError as error:
+        faults.say(error)
+    except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("predict: interrupted", file=sys.stderr)
+        return 130
+    return 2 if faults.count else 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="predict", description="Label sentences of news as warning, denial, allegation or background."
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="text, HTML, PDF, DOCX, JSONL, CSV; '-': standard input; or a folder"
+    )
+    parser.add_argument("--lines", action="store_true", help="each line is one sentence: no splitting")
+    parser.add_argument("--format", choices=report.FORMATS, default="table", help="default: table")
+    parser.add_argument("--output", metavar="PATH", help="written whole or not at all; default: standard output")
+    parser.add_argument(
+        "--model", default="models/stance", metavar="PATH|models:/NAME@ALIAS", help="default: %(default)s"
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps|xpu", help="default: auto")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--threads", type=positive, metavar="N", help="of the CPU; default: all cores")
+    return parser.parse_args(arguments)
+
+
+def positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return number
+
+
+def model_folder(model: str) -> Path:
+    """The bundle's folder; a registered model is fetched from the MLflow store, local or MLFLOW_TRACKING_URI."""
+    if not model.startswith("models:/"):
+        return Path(model)
+    from allegedly.tracking import fetch  # mlflow takes seconds to import: only where it is asked for
+
+    return fetch(model, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+
+
+class NothingRead(Exception):
+    """No file could be read: there is nothing to write."""
+
+
+class Faults:
+    """Says faults as they come, one line each, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.readable = 0
+
+    def say(self, error: InputError) -> None:
+        self.count += 1
+        print(f"predict: {error}", file=sys.stderr)
+
+
+def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> Iterator[reading.Document]:
+    """Read files one after another; what cannot be read is said and passed over. ``texts`` collects what was read."""
+    for file in files:
+        try:
+            document = reading.read(file)
+        except InputError as error:
+            faults.say(error)
+            continue
+        faults.readable += 1
+        if texts is not None:
+            texts[file] = document.text
+        yield document
+
+
+@contextlib.contextmanager
+def output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears at ``path`` only when the block ends without an error."""
+    if path is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; name a file with --output")
+    draft = None
+    try:
+        try:
+            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+                yield stream
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+            os.replace(draft, target)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output") from None
+    except BaseException:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+        raise
+
+
+def stop(signum, frame):
+    """A polite kill ends like Ctrl-C: no half-written output stays behind."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    sys.exit(main())
