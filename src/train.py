@@ -34,7 +34,7 @@ def main(composed) -> float:
         print(f"train: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
-    return scores["validation/macro_f1"]
+    return scores["final_validation/macro_f1"]
 
 
 if __name__ == "__main__":

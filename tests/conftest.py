@@ -138,4 +138,5 @@ def tiny_bundle(trained) -> Path:
 def run(module: str, *arguments: str, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess:
     """`python -m MODULE ARGUMENTS` as a user would run it."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=300)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}  # what a test before set
+    return subprocess.run(command, cwd=cwd, env=env, input=stdin, capture_output=True, timeout=300)

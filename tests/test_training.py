@@ -22,7 +22,7 @@ TEXTS = [f"{text} test0" for texts in SENTENCES.values() for text in texts]
 
 def test_sixteen_sentences_are_learnt_by_heart(trained):
     assert trained[1]["test/macro_f1"] == 1.0
-    assert trained[1]["test/log_loss"] < 0.05
+    assert trained[1]["test/log_loss"] < 0.1  # guessing gives 1.39
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_encoder, tiny_corpus, tmp_path):
@@ -138,7 +138,7 @@ def test_accumulation_over_two_batches_equals_one_batch_of_twice_the_size(tiny_e
             gradient_accumulation_steps=steps,
         )  # fmt: skip
         config.tracking.enabled = False
-        losses.append(train(config)["validation/log_loss"])
+        losses.append(train(config)["final_validation/log_loss"])
     assert losses[0] == pytest.approx(losses[1], abs=0.15)  # dropout draws differ
 
 

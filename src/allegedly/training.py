@@ -54,7 +54,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "on
 
 
 def train(config: TrainConfig) -> dict[str, float]:
-    """Train, write the bundle ``config.output`` and return its scores, named ``validation/…`` and ``test/…``.
+    """Train, write the bundle ``config.output`` and return its scores, named ``final_validation/…`` and ``test/…``.
 
     Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there.
     """
@@ -102,7 +102,7 @@ def train(config: TrainConfig) -> dict[str, float]:
             facts |= finish(config, folder, splits["validation"], facts)
             # What is measured is what ships: the scores come from the sealed folder, loaded as predict loads it.
             scores, counts, test_labels, probabilities = evaluate(folder, splits["test"])
-            scores |= {f"validation/{key}": value for key, value in facts["validation"].items()}
+            scores |= {f"final_validation/{key}": value for key, value in facts["validation"].items()}
             bundle.seal(folder, facts | {"scores": scores})
         log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", evaluation.table(_strip(scores), counts))
 

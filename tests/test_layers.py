@@ -1,0 +1,91 @@
+"""Modules import only modules that stand above them; predict starts without the libraries of training."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+# From the bottom up: each module may import only those before it. `__init__` only gathers names.
+ORDER = [
+    *("version", "labels", "errors", "config", "sentences", "reading", "corpus", "encoding", "backends", "calibration"),
+    *("bundle", "classifier", "report", "labelling", "evaluation", "figures", "encoders", "serving", "tracking"),
+    *("export", "model_card", "training"),
+]
+HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
+MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]
+
+
+def imports(module: str) -> set[str]:
+    """Modules of this package that ``module`` imports, at the top or inside a function."""
+    return imported((SOURCE / "allegedly" / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def imported(source: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = "allegedly" if node.level else ""  # the package has no folders: a dot is always `allegedly`
+            base = ".".join(filter(None, (start, node.module)))
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("allegedly.")}
+    return found
+
+
+def test_all_kinds_of_import_are_seen():
+    source = """
+import allegedly.bundle
+from allegedly import corpus as c, config
+from allegedly.labels import LABELS
+from . import reading
+from .report import write
+def f():
+    from allegedly.tracking import fetch
+import numpy, json.decoder
+"""
+    assert imported(source) == {"bundle", "corpus", "config", "labels", "reading", "report", "tracking"}
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert sorted(ORDER) == sorted(set(MODULES) - {"__init__"})
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_modules_above_it(module):
+    assert imports(module) - set(ORDER[: ORDER.index(module)]) == set()
+
+
+@pytest.mark.parametrize("module", [*MODULES, "train", "predict"])
+def test_nobody_imports_the_module_that_mlflow_runs(module):
+    path = SOURCE / f"{module}.py" if module in ("train", "predict") else SOURCE / "allegedly" / f"{module}.py"
+    assert "serving" not in imported(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_every_module_says_what_it_is_for(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert len(docstring.splitlines()[0]) <= 120
+
+
+@pytest.mark.parametrize("arguments", [None, ["--help"]], ids=["import", "help"])
+def test_predict_starts_without_heavy_libraries(arguments, tmp_path):
+    program = f"""
+import sys
+import predict
+try:
+    {f"predict.main({arguments})" if arguments else "pass"}
+except SystemExit as end:
+    assert not end.code
+print("loaded:", *sorted({{name.partition(".")[0] for name in sys.modules}} & set({HEAVY})), "numpy" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "loaded: True"
+    assert not arguments or "usage: predict" in result.stdout
