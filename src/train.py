@@ -13,7 +13,6 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hydra
-from omegaconf import OmegaConf
 
 from allegedly import config as schema
 from allegedly.errors import InputError
@@ -25,8 +24,7 @@ schema.register()
 def main(composed) -> float:
     """Train once; return the validation macro-F1, which is what a Hydra sweeper maximises."""
     try:
-        config = OmegaConf.to_object(composed)
-        schema.check(config)
+        config = schema.load(composed)
         from allegedly.training import train  # heavy: only once the config is known to be good
 
         scores = train(config)

@@ -14,7 +14,9 @@ from allegedly import config
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
-    line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
 ]
 
 

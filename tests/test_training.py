@@ -178,6 +178,7 @@ def test_a_foreign_output_folder_is_refused_before_training(tiny_encoder, tiny_c
         (["trainer.learning_rate=fast"], "learning_rate"),
         (["corpus.path=nowhere"], "nowhere"),
         (["trainer.max_steps=0"], "max_steps"),
+        (["+trainer.beta=1"], "trainer.beta"),
     ],
 )
 def test_a_wrong_override_gets_a_clear_word_and_no_bundle(tmp_path, overrides, message):

@@ -51,12 +51,12 @@ def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) ->
         files: dict[str, str] = dict(manifest["files"])
         temperature, max_length = float(manifest["temperature"]), int(manifest["max_length"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        order = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise InputError(f"{folder}: is not a complete bundle, {missing} is missing; {RETRAIN}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: {MANIFEST} or config.json cannot be read ({error!r}); {RETRAIN}") from None
-    order = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
     if manifest.get("labels") != list(LABELS) or order != list(LABELS):
         raise InputError(f"{folder}: its labels are not {', '.join(LABELS)} in this order; {RETRAIN}")
     if not (temperature > 0 and max_length > 0):
@@ -66,6 +66,9 @@ def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) ->
     for path in folder.iterdir():
         if path.suffix in PICKLES:
             raise InputError(f"{path}: could run code when loaded and has no place in a bundle; remove it")
+    for path in folder.iterdir():
+        if path.name != MANIFEST and path.name not in files:
+            raise InputError(f"{path}: is not listed in {MANIFEST}; remove it, or {RETRAIN}")
     for name in (*REQUIRED, *files):
         if name not in files or not (folder / name).is_file():
             raise InputError(f"{folder / name}: missing from the bundle; {RETRAIN}")

@@ -4,11 +4,11 @@ A field has the same name in the YAML, here and among the parameters of an MLflo
 have the right type but cannot work, before anything heavy is imported.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from allegedly.errors import InputError
 
@@ -104,12 +104,17 @@ def check(config: TrainConfig) -> None:
         "trainer.early_stopping_patience": (trainer.early_stopping_patience, 0),
         "trainer.logging_steps": (trainer.logging_steps, 1),
         "tracking.timeout": (config.tracking.timeout, 1),
-        "corpus.max_train_sentences": (config.corpus.max_train_sentences or 4, 4),
+        "corpus.max_train_sentences": (
+            4 if config.corpus.max_train_sentences is None else config.corpus.max_train_sentences,
+            4,
+        ),
     }
     for key, (value, minimum) in at_least.items():
         if value < minimum:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
-    if trainer.learning_rate <= 0:
+    if config.tracking.enabled and not config.tracking.uri:
+        raise InputError("tracking.uri: is empty; give tracking.uri=http://HOST:5000 or tracking.uri=sqlite:///FILE")
+    if not trainer.learning_rate > 0:  # nan is not above zero either
         raise InputError(f"trainer.learning_rate: {trainer.learning_rate} must be above zero; 5e-5 is usual")
     if trainer.max_steps == 0 or (trainer.max_steps < 0 and trainer.num_train_epochs <= 0):
         raise InputError("trainer: nothing to train; give max_steps or num_train_epochs above zero")
@@ -117,6 +122,23 @@ def check(config: TrainConfig) -> None:
         raise InputError(f"trainer.label_smoothing: {trainer.label_smoothing} must lie in [0, 1)")
     if not 0 <= trainer.warmup_ratio < 1:
         raise InputError(f"trainer.warmup_ratio: {trainer.warmup_ratio} must lie in [0, 1)")
+
+
+def load(composed: DictConfig) -> TrainConfig:
+    """Turn what Hydra composed into a TrainConfig and `check` it; refuses keys that were forced in with ``+key=``."""
+    _refuse_unknown(composed, TrainConfig, "")
+    config = OmegaConf.to_object(composed)
+    check(config)
+    return config
+
+
+def _refuse_unknown(composed: DictConfig, schema: type, prefix: str) -> None:
+    known = {field.name: field.default_factory for field in fields(schema)}
+    for key in composed:
+        if key not in known:
+            raise InputError(f"{prefix}{key}: no such key; {prefix or 'the config'} has {', '.join(known)}")
+        if is_dataclass(known[key]):
+            _refuse_unknown(composed[key], known[key], f"{prefix}{key}.")
 
 
 def register() -> None:

@@ -50,7 +50,7 @@ def read(folder: str | Path) -> dict[str, list[Example]]:
             other = split_of.setdefault(example.article, split)
             if other != split:
                 raise InputError(
-                    f"{where}: article {example.article!r} is in {other}.jsonl too; move all of its sentences to one split"
+                    f"{where}: article {example.article!r} is in {other}.jsonl too; keep all of it in one split"
                 )
             words = " ".join(example.text.split()).casefold()
             first_split, first_where = seen_texts.setdefault(words, (split, where))

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 
@@ -49,9 +50,12 @@ def _packaged(encoder: EncoderConfig) -> Path:
     for file in files:
         if file.name == WEIGHTS:
             return file.parent
-    parts = sorted(file for file in files if ".zip." in file.name)
+    parts = sorted((file for file in files if ".zip." in file.name), key=lambda file: file.name)
     if not parts:
         raise InputError(f"encoder {encoder.name}: no {WEIGHTS} in {', '.join(encoder.packages)}; reinstall them")
+    for part in parts:
+        if not part.is_file():
+            raise InputError(f"encoder {encoder.name}: {part} is missing; reinstall {', '.join(encoder.packages)}")
     return _joined(encoder, parts)
 
 
@@ -74,7 +78,7 @@ def _joined(encoder: EncoderConfig, parts: list[Path]) -> Path:
                 raise InputError(f"encoder {encoder.name}: no {WEIGHTS} in the joined parts; reinstall the packages")
             if not cache.is_dir():
                 os.rename(weights.parent, cache)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(
                 f"encoder {encoder.name}: its parts do not join to a zip ({error}); reinstall them"
             ) from None
@@ -98,7 +102,8 @@ def _local_or_hub(encoder: EncoderConfig) -> Path:
         wanted = ["*.json", "*.txt", "*.model", WEIGHTS]
         return Path(snapshot_download(encoder.path, revision=encoder.revision, allow_patterns=wanted))
     except Exception as error:  # the client raises many kinds: no network, no such repository, no such revision
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"encoder.path: {encoder.path} at {encoder.revision} cannot be fetched "
-            f"({str(error).splitlines()[0]}); check the name, the revision and the network"
+            f"encoder.path: {encoder.path} at {encoder.revision} cannot be fetched ({reason}); "
+            "check the name, the revision and the network"
         ) from None

@@ -25,7 +25,7 @@ def load_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become U+FFFD."""
+    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?"."""
     return tokenizer.encode_batch_fast([clean(text).encode("utf-8", "replace").decode("utf-8") for text in texts])
 
 

@@ -13,8 +13,8 @@ IDS = range(len(LABELS))
 def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Score probabilities of shape (n_sentences, n_labels) against n_sentences label ids.
 
-    Returns macro_f1, accuracy, log_loss, expected_calibration_error and precision_, recall_, f1_ of every label. A label
-    that occurs neither among the true nor among the predicted ones scores zero.
+    Returns macro_f1, accuracy, log_loss, expected_calibration_error and precision_, recall_, f1_ of every label. A
+    label that occurs neither among the true nor among the predicted ones scores zero.
     """
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=IDS, zero_division=0)

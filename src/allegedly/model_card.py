@@ -34,8 +34,8 @@ Labels one English news sentence by what it reports that somebody does with a cl
   label on {parity["label_agreement"]:.1%} of the sentences.
 - Made {facts["created"]} from commit {facts["git_commit"]}.
 
-A label says what a sentence does, not whether it is true. Sentences are read one at a time, without their context; other
-languages and other kinds of text were not tried. Do not decide about a person by a label alone.
+A label says what a sentence does, not whether it is true. Sentences are read one at a time, without their context;
+other languages and other kinds of text were not tried. Do not decide about a person by a label alone.
 
 ```python
 from transformers import pipeline

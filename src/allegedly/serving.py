@@ -17,7 +17,7 @@ class StanceModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
         self.classifier = Classifier.load(context.artifacts["bundle"], device="cpu")
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
         """Return a DataFrame: label, probability, and one column a label with its probability; same row order."""
         predictions = self.classifier.predict(list(model_input["text"]))
         return pd.DataFrame(

@@ -134,7 +134,7 @@ def fit(
     folder: Path,
     run: tracking.Run,
 ) -> torch.nn.Module:
-    """Fine-tune the encoder and save the epoch with the best validation macro-F1, with its tokenizer, into ``folder``."""
+    """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``."""
     transformers.set_seed(config.seed)
     settings = config.trainer
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
