@@ -22,7 +22,7 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
         axes.text(column, row, f"{counts[row, column]}\n{share:.0%}", ha="center", va="center", color=color)
     axes.set_xticks(range(len(LABELS)), LABELS, rotation=20)
     axes.set_yticks(range(len(LABELS)), LABELS)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix: sentences and share of the true label")
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     figure.colorbar(image, ax=axes, label="share of the true label")
     return figure
 
