@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         with output(options.output) as stream:
             color = options.output is None and stream.isatty() and "NO_COLOR" not in os.environ
             report.write(rows, stream, format=options.format, color=color, full_text=texts)
-            if faults.count >= len(files) and not faults.readable:
+            if not faults.documents:
                 raise NothingRead  # leaves an old output as it was
     except NothingRead:
         pass
@@ -97,11 +97,11 @@ class NothingRead(Exception):
 
 
 class Faults:
-    """Says faults as they come, one line each, and counts them."""
+    """Says faults as they come, one line each, and counts them beside the documents that could be read."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.readable = 0
+        self.documents = 0
 
     def say(self, error: InputError) -> None:
         self.count += 1
@@ -116,7 +116,7 @@ def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> 
         except InputError as error:
             faults.say(error)
             continue
-        faults.readable += 1
+        faults.documents += 1
         if texts is not None:
             texts[file] = document.text
         yield document

@@ -67,7 +67,7 @@ def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) ->
         if path.suffix in PICKLES:
             raise InputError(f"{path}: could run code when loaded and has no place in a bundle; remove it")
     for path in folder.iterdir():
-        if path.name != MANIFEST and path.name not in files:
+        if path.name != MANIFEST and path.name not in files and not path.name.startswith("."):  # .DS_Store
             raise InputError(f"{path}: is not listed in {MANIFEST}; remove it, or {RETRAIN}")
     for name in (*REQUIRED, *files):
         if name not in files or not (folder / name).is_file():
