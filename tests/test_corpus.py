@@ -91,7 +91,7 @@ FAULTS = {
     "id in two splits": (changed(id="train-2"), ["'train-2' stands at", "train.jsonl:3 already", "ids must differ"]),
     "article in two splits": (
         changed(article="train-article"),
-        ["'train-article' is in train.jsonl too", "move all of its sentences to one split"],
+        ["'train-article' is in train.jsonl too", "keep all of it in one split"],
     ),
     "sentence in two splits": (
         changed(text="Sentence 0 of validation"),
