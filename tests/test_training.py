@@ -143,7 +143,7 @@ def test_accumulation_over_two_batches_equals_one_batch_of_twice_the_size(tiny_e
 
 
 def test_class_weights_average_one_and_favour_the_rare():
-    from allegedly.training import class_weights
+    from allegedly.objective import class_weights
 
     labels = np.array([0] * 1 + [1] * 4 + [2] * 4 + [3] * 16)
     for kind in ClassWeights:

@@ -46,6 +46,7 @@ class EncoderConfig:
 class CorpusConfig:
     name: str = MISSING
     path: str = MISSING  # folder with train.jsonl, validation.jsonl, test.jsonl
+    teacher: str | None = None  # JSON lines of probabilities for training sentences, as `python -m teach` writes them
     max_train_sentences: int | None = None  # for learning curves and smoke tests; a random share, by seed
 
 
@@ -61,7 +62,14 @@ class TrainerConfig:
     per_device_train_batch_size: int = 16
     per_device_eval_batch_size: int = 64
     gradient_accumulation_steps: int = 1
+    trained_layers: int | None = None  # the upper ones; those below stay as they came, and run once. null trains all
+    layer_decay: float = 1.0  # each layer learns at this share of the rate of the layer above
     label_smoothing: float = 0.0
+    distillation: float = 0.0  # share of the teacher's probabilities (corpus.teacher) in the targets
+    r_drop: float = 0.0  # weight of the disagreement of two passes with different dropout; doubles the work
+    weight_perturbation: float = (
+        0.0  # share of its norm by which each matrix is moved against the model; doubles the work
+    )
     class_weights: ClassWeights = ClassWeights.sqrt
     group_by_length: bool = True
     early_stopping_patience: int = 2  # epochs without a better validation macro-F1; 0 switches it off
@@ -91,6 +99,16 @@ class TrainConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
+@dataclass
+class TeachConfig(TrainConfig):
+    """A training whose product is what a teacher thinks of the training sentences, not a bundle."""
+
+    folds: int = 5
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])  # models a fold
+    teacher_output: str = "data/stance/teacher.jsonl"
+    suspects_output: str = "outputs/suspects.jsonl"  # labels that the teacher finds hard to believe
+
+
 def check(config: TrainConfig) -> None:
     """Refuse what cannot work; raises InputError naming the key and the remedy."""
     encoder, trainer = config.encoder, config.trainer
@@ -103,6 +121,7 @@ def check(config: TrainConfig) -> None:
         "trainer.gradient_accumulation_steps": (trainer.gradient_accumulation_steps, 1),
         "trainer.early_stopping_patience": (trainer.early_stopping_patience, 0),
         "trainer.logging_steps": (trainer.logging_steps, 1),
+        "trainer.trained_layers": (1 if trainer.trained_layers is None else trainer.trained_layers, 0),
         "tracking.timeout": (config.tracking.timeout, 1),
         "corpus.max_train_sentences": (
             4 if config.corpus.max_train_sentences is None else config.corpus.max_train_sentences,
@@ -112,21 +131,30 @@ def check(config: TrainConfig) -> None:
     for key, (value, minimum) in at_least.items():
         if value < minimum:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
+    if isinstance(config, TeachConfig) and (config.folds < 2 or not config.seeds):
+        raise InputError(f"folds: {config.folds}, seeds: {config.seeds}; give at least two folds and one seed")
     if config.tracking.enabled and not config.tracking.uri:
         raise InputError("tracking.uri: is empty; give tracking.uri=http://HOST:5000 or tracking.uri=sqlite:///FILE")
     if not trainer.learning_rate > 0:  # nan is not above zero either
         raise InputError(f"trainer.learning_rate: {trainer.learning_rate} must be above zero; 5e-5 is usual")
     if trainer.max_steps == 0 or (trainer.max_steps < 0 and trainer.num_train_epochs <= 0):
         raise InputError("trainer: nothing to train; give max_steps or num_train_epochs above zero")
-    if not 0 <= trainer.label_smoothing < 1:
-        raise InputError(f"trainer.label_smoothing: {trainer.label_smoothing} must lie in [0, 1)")
-    if not 0 <= trainer.warmup_ratio < 1:
-        raise InputError(f"trainer.warmup_ratio: {trainer.warmup_ratio} must lie in [0, 1)")
+    for key in ("label_smoothing", "warmup_ratio", "weight_perturbation"):
+        if not 0 <= getattr(trainer, key) < 1:
+            raise InputError(f"trainer.{key}: {getattr(trainer, key)} must lie in [0, 1)")
+    if not 0 < trainer.layer_decay <= 1:
+        raise InputError(f"trainer.layer_decay: {trainer.layer_decay} must lie in (0, 1]; 1 treats all layers alike")
+    if not 0 <= trainer.distillation <= 1:
+        raise InputError(f"trainer.distillation: {trainer.distillation} must lie in [0, 1]")
+    if trainer.distillation and not config.corpus.teacher:
+        raise InputError("trainer.distillation: needs a teacher; give corpus.teacher=FILE (python -m teach writes it)")
+    if not trainer.r_drop >= 0:
+        raise InputError(f"trainer.r_drop: {trainer.r_drop} must not be negative")
 
 
-def load(composed: DictConfig) -> TrainConfig:
-    """Turn what Hydra composed into a TrainConfig and `check` it; refuses keys that were forced in with ``+key=``."""
-    _refuse_unknown(composed, TrainConfig, "")
+def load(composed: DictConfig, schema: type[TrainConfig] = TrainConfig) -> TrainConfig:
+    """Turn what Hydra composed into a ``schema`` and `check` it; refuses keys that were forced in with ``+key=``."""
+    _refuse_unknown(composed, schema, "")
     config = OmegaConf.to_object(composed)
     check(config)
     return config
@@ -142,5 +170,6 @@ def _refuse_unknown(composed: DictConfig, schema: type, prefix: str) -> None:
 
 
 def register() -> None:
-    """Make the schema known to Hydra; configs/train.yaml names it first among its defaults."""
+    """Make the schemas known to Hydra; configs/train.yaml and configs/teach.yaml name them first in their defaults."""
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    ConfigStore.instance().store(name="teach_schema", node=TeachConfig)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
@@ -97,6 +99,32 @@ def _example(line: str, where: str) -> Example:
     if row["label"] not in LABELS:
         raise InputError(f"{where}: label {row['label']!r} is not one of {', '.join(LABELS)}")
     return Example(*(row[field] for field in FIELDS))
+
+
+def read_teacher(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a teacher's probabilities, JSON lines of ``id`` and ``probabilities`` by label: id -> shape (n_labels,).
+
+    Raises InputError naming file and line of the first thing that is wrong.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"corpus.teacher: {path} cannot be read ({error}); python -m teach writes it") from None
+    teacher = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            probabilities = np.array([row["probabilities"][label] for label in LABELS], dtype=float)
+            right = isinstance(row["id"], str) and (probabilities >= 0).all() and abs(probabilities.sum() - 1) < 0.01
+        except (ValueError, TypeError, KeyError):
+            right = False
+        if not right:
+            raise InputError(
+                f"{path}:{number}: is not an object with an id and probabilities of {', '.join(LABELS)} that add up to "
+                "one; write the file anew with 'python -m teach'"
+            )
+        teacher[row["id"]] = probabilities / probabilities.sum()
+    return teacher
 
 
 def digest(splits: Mapping[str, Sequence[Example]]) -> str:

@@ -3,6 +3,7 @@
 corpus -> encoder -> Hugging Face Trainer -> temperature -> ONNX -> bundle -> reload -> test scores -> MLflow
 """
 
+import contextlib
 import dataclasses
 import logging
 import platform
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Dataset, Features, Value
+from tokenizers import Encoding
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
@@ -40,11 +42,14 @@ from allegedly import (
     evaluation,
     export,
     figures,
+    frozen_layers,
     model_card,
+    objective,
+    optimization,
     tracking,
 )
 from allegedly.classifier import Classifier
-from allegedly.config import ClassWeights, Precision, TrainConfig, TrainerConfig, check
+from allegedly.config import Precision, TrainConfig, TrainerConfig, check
 from allegedly.corpus import Example
 from allegedly.errors import InputError
 from allegedly.labels import LABEL_TO_ID, LABELS
@@ -65,6 +70,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     splits = corpus.read(config.corpus.path)
     splits["train"] = _share(splits["train"], config.corpus.max_train_sentences, seed=config.seed)
     corpus_digest = corpus.digest(splits)
+    teacher = corpus.read_teacher(config.corpus.teacher) if config.trainer.distillation else None
     encoder, encoder_sha256 = encoders.locate(config.encoder)
     device = _device(config.trainer.device)
     facts = {
@@ -96,7 +102,10 @@ def train(config: TrainConfig) -> dict[str, float]:
 
         started = time.perf_counter()
         with bundle.replacing(config.output) as folder:
-            model = fit(config, splits["train"], splits["validation"], encoder=encoder, folder=folder, run=run)
+            model = fit(
+                config, splits["train"], splits["validation"],
+                encoder=encoder, folder=folder, run=run, teacher=teacher,
+            )  # fmt: skip
             del model  # from here on only what was saved counts
             facts |= {"train_seconds": round(time.perf_counter() - started, 1)}
             facts |= finish(config, folder, splits["validation"], facts)
@@ -133,8 +142,12 @@ def fit(
     encoder: Path,
     folder: Path,
     run: tracking.Run,
+    teacher: Mapping[str, np.ndarray] | None = None,
 ) -> torch.nn.Module:
-    """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``."""
+    """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``.
+
+    ``teacher`` gives the probabilities, of shape (n_labels,), that a teacher holds for a sentence's id.
+    """
     transformers.set_seed(config.seed)
     settings = config.trainer
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
@@ -142,12 +155,54 @@ def fit(
     # The same function encodes here and in predict, so that a sentence never meets two treatments.
     tokenizer.save_pretrained(folder)
     fast = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
-    train_set, validation_set = (_dataset(fast, examples) for examples in (train_examples, validation_examples))
+    encodings = encoding.encode(fast, [example.text for example in (*train_examples, *validation_examples)])
+    labels = label_ids(train_examples)
+    targets = objective.targets(
+        labels,
+        label_smoothing=settings.label_smoothing,
+        teacher=None if teacher is None else _soft_labels(train_examples, teacher),
+        distillation=settings.distillation,
+    )
+    rows = _dataset(encodings, np.concatenate([targets, objective.targets(label_ids(validation_examples))]))
     device = _device(settings.device)
     precision = _precision(settings.precision, device)
-    steps_an_epoch = -(-len(train_set) // (settings.per_device_train_batch_size * settings.gradient_accumulation_steps))
+    frozen, hidden = 0, None
+    if settings.trained_layers is not None:
+        frozen = frozen_layers.freeze(model, settings.trained_layers)
+        log.info("running the %d frozen layers once over %d sentences", frozen, len(encodings))
+        hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=device)
+    with (
+        tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints,
+        frozen_layers.cut_off(model, frozen) if hidden else contextlib.nullcontext(),
+    ):
+        callbacks: list[TrainerCallback] = [_Report(run)]
+        if settings.early_stopping_patience:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
+        trainer = _Trainer(
+            settings=settings,
+            weights=objective.class_weights(labels, settings.class_weights),
+            model=model,
+            args=_arguments(config, checkpoints, len(labels), device=device, precision=precision),
+            train_dataset=rows.select(range(len(labels))),
+            eval_dataset=rows.select(range(len(labels), len(rows))),
+            data_collator=partial(_collate, pad_id=int(model.config.pad_token_id or 0), hidden=hidden),
+            compute_metrics=_epoch_scores,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)  # it prints bare dicts when there is no progress bar
+        log.info("training %s on %d sentences on %s in %s", config.encoder.name, len(labels), device, precision.value)
+        trainer.train()
+    model.save_pretrained(folder)  # whole again: the frozen layers below those that were trained
+    return model
+
+
+def _arguments(
+    config: TrainConfig, checkpoints: str, sentences: int, *, device: str, precision: Precision
+) -> TrainingArguments:
+    settings = config.trainer
+    steps_an_epoch = -(-sentences // (settings.per_device_train_batch_size * settings.gradient_accumulation_steps))
     total_steps = settings.max_steps if settings.max_steps > 0 else int(steps_an_epoch * settings.num_train_epochs)
-    every = {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    every: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     if total_steps < steps_an_epoch:  # a smoke test ends within its first epoch; it is still validated once
         every = {
             "eval_strategy": "steps",
@@ -155,56 +210,34 @@ def fit(
             "eval_steps": total_steps,
             "save_steps": total_steps,
         }
-    log.info(
-        "training %s on %d sentences: %d steps on %s in %s",
-        config.encoder.name, len(train_set), total_steps, device, precision.value,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints:
-        arguments = TrainingArguments(
-            output_dir=checkpoints,
-            seed=config.seed,
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            warmup_steps=int(settings.warmup_ratio * total_steps),
-            num_train_epochs=settings.num_train_epochs,
-            max_steps=settings.max_steps,
-            per_device_train_batch_size=settings.per_device_train_batch_size,
-            per_device_eval_batch_size=settings.per_device_eval_batch_size,
-            gradient_accumulation_steps=settings.gradient_accumulation_steps,
-            train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
-            bf16=precision is Precision.bf16,
-            fp16=precision is Precision.fp16,
-            use_cpu=device == "cpu",
-            dataloader_pin_memory=device.startswith("cuda"),
-            load_best_model_at_end=True,
-            metric_for_best_model="macro_f1",
-            greater_is_better=True,
-            save_total_limit=1,
-            save_only_model=True,
-            logging_steps=settings.logging_steps,
-            logging_first_step=True,
-            report_to="none",  # our own callback reports; MLflow's would stop a training when the server fails
-            disable_tqdm=not settings.progress_bar,
-            **every,
-        )
-        callbacks: list[TrainerCallback] = [_Report(run)]
-        if settings.early_stopping_patience:
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
-        trainer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=train_set,
-            eval_dataset=validation_set,
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_loss_func=_loss(train_examples, settings),
-            compute_metrics=_epoch_scores,
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(transformers.PrinterCallback)  # it prints bare dicts when there is no progress bar
-        trainer.train()
-        trainer.save_model(str(folder))
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the config is in the manifest
-    return model
+    return TrainingArguments(
+        output_dir=checkpoints,
+        seed=config.seed,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=int(settings.warmup_ratio * total_steps),
+        num_train_epochs=settings.num_train_epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_eval_batch_size=settings.per_device_eval_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
+        remove_unused_columns=False,  # the collator takes what it needs
+        bf16=precision is Precision.bf16,
+        fp16=precision is Precision.fp16,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device.startswith("cuda"),
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1",
+        greater_is_better=True,
+        save_total_limit=1,
+        save_only_model=True,
+        logging_steps=settings.logging_steps,
+        logging_first_step=True,
+        report_to="none",  # our own callback reports; MLflow's would stop a training when the server fails
+        disable_tqdm=not settings.progress_bar,
+        **every,
+    )
 
 
 def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,37 +309,54 @@ class _Report(TrainerCallback):
 
 
 def _epoch_scores(prediction: transformers.EvalPrediction) -> dict[str, float]:
-    return evaluation.score(prediction.label_ids, calibration.apply(prediction.predictions, 1.0))
+    labels = prediction.label_ids.argmax(axis=1)  # one-hot targets
+    return evaluation.score(labels, calibration.apply(prediction.predictions, 1.0))
 
 
-def _loss(examples: Sequence[Example], settings: TrainerConfig):
-    """Cross-entropy, its labels weighted by share; weights average one over the training sentences."""
-    weights = class_weights(label_ids(examples), settings.class_weights)
+class _Trainer(Trainer):
+    """A Trainer with our loss, one learning rate a layer, and what asks for a second pass over a batch."""
 
-    def loss(outputs, labels, num_items_in_batch=None):
-        each = torch.nn.functional.cross_entropy(
-            outputs.logits.float(),
-            labels,
-            weight=torch.as_tensor(weights, dtype=torch.float32, device=labels.device),
-            label_smoothing=settings.label_smoothing,
-            reduction="sum",
-        )
-        # The Trainer counts the sentences of all accumulated batches; divided by it, accumulation changes nothing.
-        return each / (num_items_in_batch if num_items_in_batch is not None else len(labels))
+    def __init__(self, *, settings: TrainerConfig, weights: np.ndarray, **arguments: Any):
+        super().__init__(**arguments)
+        self.settings = settings
+        self.weights = torch.as_tensor(weights, dtype=torch.float32, device=self.args.device)
+        self.model_accepts_loss_kwargs = True  # the loss is divided by the sentences of all accumulated batches
 
-    return loss
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = optimization.parameter_groups(
+                model or self.model,
+                learning_rate=self.settings.learning_rate,
+                layer_decay=self.settings.layer_decay,
+                weight_decay=self.settings.weight_decay,
+            )
+            self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
+        return self.optimizer
 
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        targets = inputs["labels"]
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        twice = model.training and self.settings.r_drop > 0
+        if twice:
+            inputs = {name: torch.cat([value, value]) for name, value in inputs.items()}
+        outputs = model(**inputs)
+        logits = outputs.logits
+        if twice:
+            first, second = logits.chunk(2)
+            loss = (objective.loss(first, targets, self.weights) + objective.loss(second, targets, self.weights)) / 2
+            loss = loss + self.settings.r_drop * objective.disagreement(first, second)
+        else:
+            loss = objective.loss(logits, targets, self.weights)
+        # The Trainer counts the numbers in `labels`: n_labels for each sentence of all accumulated batches.
+        loss = loss / (len(targets) if num_items_in_batch is None else num_items_in_batch / len(LABELS))
+        return (loss, outputs) if return_outputs else loss
 
-def class_weights(labels: np.ndarray, kind: ClassWeights) -> np.ndarray:
-    """Weights of shape (n_labels,) whose mean over the sentences is one.
-
-    >>> class_weights(np.array([0, 1, 2, 3, 3, 3]), ClassWeights.balanced).round(2).tolist()
-    [1.5, 1.5, 1.5, 0.5]
-    """
-    counts = np.bincount(labels, minlength=len(LABELS)).astype(float)
-    power = {ClassWeights.none: 0.0, ClassWeights.sqrt: 0.5, ClassWeights.balanced: 1.0}[kind]
-    weights = np.maximum(counts, 1) ** -power
-    return weights * counts.sum() / (weights * counts).sum()
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.settings.weight_perturbation:
+            with optimization.perturbed(model, self.settings.weight_perturbation):
+                super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
 
 def label_ids(examples: Sequence[Example]) -> np.ndarray:
@@ -327,23 +377,49 @@ def _model(encoder: Path) -> torch.nn.Module:
     )
 
 
-def _dataset(tokenizer, examples: Sequence[Example]) -> Dataset:
-    encodings = encoding.encode(tokenizer, [example.text for example in examples])
+def _soft_labels(examples: Sequence[Example], teacher: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The teacher's probabilities for every example, shape (n_sentences, n_labels)."""
+    missing = next((example.id for example in examples if example.id not in teacher), None)
+    if missing is not None:
+        raise InputError(
+            f"corpus.teacher: holds no probabilities for sentence {missing!r}; write them anew with 'python -m teach', "
+            "or train on the labels alone with corpus.teacher=null trainer.distillation=0"
+        )
+    return np.array([teacher[example.id] for example in examples])
+
+
+def _dataset(encodings: Sequence[Encoding], targets: np.ndarray) -> Dataset:
     features = Features(
         {
+            "position": Value("int32"),
             "input_ids": [Value("int32")],
-            "attention_mask": [Value("int8")],
             "length": Value("int32"),
-            "labels": ClassLabel(names=list(LABELS)),
+            "labels": [Value("float32")],
         }
     )
     columns = {
-        "input_ids": [e.ids for e in encodings],
-        "attention_mask": [e.attention_mask for e in encodings],
-        "length": [len(e.ids) for e in encodings],
-        "labels": label_ids(examples),
+        "position": range(len(encodings)),
+        "input_ids": [encoding.ids for encoding in encodings],
+        "length": [len(encoding.ids) for encoding in encodings],
+        "labels": targets,
     }
     return Dataset.from_dict(columns, features=features)
+
+
+def _collate(
+    rows: Sequence[Mapping[str, Any]], *, pad_id: int, hidden: Sequence[np.ndarray] | None = None
+) -> dict[str, torch.Tensor]:
+    """Pad a batch to its longest sentence; with ``hidden``, the output of frozen layers stands for the token ids."""
+
+    def pad(tensors: list[torch.Tensor], value: float = 0) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+
+    if hidden is None:
+        inputs = {"input_ids": pad([torch.tensor(row["input_ids"]) for row in rows], pad_id)}
+    else:
+        inputs = {"inputs_embeds": pad([torch.from_numpy(hidden[row["position"]]).float() for row in rows])}
+    mask = pad([torch.ones(row["length"], dtype=torch.long) for row in rows])
+    return inputs | {"attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
 
 
 def _share(examples: list[Example], maximum: int | None, *, seed: int) -> list[Example]:
