@@ -13,7 +13,6 @@ from conftest import ROOT, SENTENCES, tiny_config
 from allegedly import corpus
 from allegedly.backends import onnx_backend, torch_backend
 from allegedly.classifier import Classifier
-from allegedly.config import ClassWeights
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
@@ -140,17 +139,6 @@ def test_accumulation_over_two_batches_equals_one_batch_of_twice_the_size(tiny_e
         config.tracking.enabled = False
         losses.append(train(config)["final_validation/log_loss"])
     assert losses[0] == pytest.approx(losses[1], abs=0.15)  # dropout draws differ
-
-
-def test_class_weights_average_one_and_favour_the_rare():
-    from allegedly.objective import class_weights
-
-    labels = np.array([0] * 1 + [1] * 4 + [2] * 4 + [3] * 16)
-    for kind in ClassWeights:
-        assert class_weights(labels, kind)[labels].mean() == pytest.approx(1)
-    balanced, sqrt = (class_weights(labels, kind) for kind in (ClassWeights.balanced, ClassWeights.sqrt))
-    assert balanced[0] / balanced[3] == pytest.approx(16)
-    assert sqrt[0] / sqrt[3] == pytest.approx(4)
 
 
 def test_an_unknown_device_is_refused_before_training(tiny_encoder, tiny_corpus, tmp_path):
