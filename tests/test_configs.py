@@ -32,6 +32,7 @@ REFUSALS = (HydraException, OmegaConfBaseException)
 # What a file leaves to the user (???), by file.
 MANDATORY = {
     "encoder/hub.yaml": ["encoder.path=some/folder"],
+    "corpus/own.yaml": ["corpus.path=some/folder"],
     "tracking/server.yaml": ["tracking.uri=http://host:5000"],
 }
 
@@ -98,7 +99,8 @@ def test_the_default_is_the_embedded_encoder_on_the_embedded_corpus():
 
 @pytest.mark.parametrize("group", ["trainer", "tracking"])
 def test_the_default_file_and_the_dataclass_state_the_same_values(group):
-    assert getattr(composed(), group) == GROUPS[group]()
+    chosen = composed("trainer=default") if group == "trainer" else composed()
+    assert getattr(chosen, group) == GROUPS[group]()
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():
@@ -110,7 +112,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else():
 
 
 def test_an_experiment_can_choose_another_encoder_and_the_command_line_wins():
-    config = composed("experiment=mpnet", "trainer.learning_rate=1e-5")
+    config = composed("encoder=mpnet", "experiment=mpnet_all_layers", "trainer.learning_rate=1e-5")
     assert config.encoder.name == "all-mpnet-base-v2"
     assert config.trainer.learning_rate == 1e-5
 
