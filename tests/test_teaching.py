@@ -113,3 +113,10 @@ def test_a_teacher_that_lacks_a_sentence_is_refused(tiny_encoder, tiny_corpus, t
     config.tracking.enabled = False
     with pytest.raises(InputError, match="holds no probabilities for sentence"):
         train(config)
+
+
+def test_the_embedded_teacher_knows_every_training_sentence():
+    teacher = corpus.read_teacher(ROOT / "data" / "stance" / "teacher.jsonl")
+    examples = corpus.read(ROOT / "data" / "stance")["train"]
+    assert {example.id for example in examples} <= teacher.keys()
+    assert np.mean([LABELS[teacher[example.id].argmax()] == example.label for example in examples]) > 0.9

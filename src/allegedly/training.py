@@ -64,8 +64,6 @@ def train(config: TrainConfig) -> dict[str, float]:
     Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there.
     """
     check(config)
-    transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
-    transformers.logging.disable_progress_bar()  # of loading weights; the Trainer's own bar stays
     bundle.refuse_foreign(Path(config.output))
     splits = corpus.read(config.corpus.path)
     splits["train"] = _share(splits["train"], config.corpus.max_train_sentences, seed=config.seed)
@@ -146,8 +144,11 @@ def fit(
 ) -> torch.nn.Module:
     """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``.
 
-    ``teacher`` gives the probabilities, of shape (n_labels,), that a teacher holds for a sentence's id.
+    ``teacher`` gives the probabilities, of shape (n_labels,), that a teacher holds for a sentence's id. Raises
+    InputError for a sentence that it lacks, a device that is not there, layers that cannot be frozen.
     """
+    transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
+    transformers.logging.disable_progress_bar()  # of loading weights; the Trainer's own bar stays
     transformers.set_seed(config.seed)
     settings = config.trainer
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
