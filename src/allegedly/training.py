@@ -55,6 +55,7 @@ from allegedly.errors import InputError
 from allegedly.labels import LABEL_TO_ID, LABELS
 
 log = logging.getLogger(__name__)
+PARITY_SENTENCES = 256  # ONNX and torch run the same weights: a graph that is wrong shows on any sentence
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "onnx", "onnxruntime", "mlflow", "numpy")
 
 
@@ -66,9 +67,20 @@ def train(config: TrainConfig) -> dict[str, float]:
     check(config)
     bundle.refuse_foreign(Path(config.output))
     splits = corpus.read(config.corpus.path)
-    splits["train"] = _share(splits["train"], config.corpus.max_train_sentences, seed=config.seed)
+    teacher = None
+    if config.trainer.distillation or config.trainer.hard_share:
+        teacher = corpus.read_teacher(config.corpus.teacher)
+    splits["train"] = corpus.select(
+        splits["train"],
+        config.trainer.max_train_sentences,
+        seed=config.seed,
+        hard_share=config.trainer.hard_share,
+        teacher=teacher,
+    )
+    missing = set(LABELS) - {example.label for example in splits["train"]}
+    if missing:
+        raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
     corpus_digest = corpus.digest(splits)
-    teacher = corpus.read_teacher(config.corpus.teacher) if config.trainer.distillation else None
     encoder, encoder_sha256 = encoders.locate(config.encoder)
     device = _device(config.trainer.device)
     facts = {
@@ -144,27 +156,29 @@ def fit(
 ) -> torch.nn.Module:
     """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``.
 
-    ``teacher`` gives the probabilities, of shape (n_labels,), that a teacher holds for a sentence's id. Raises
+    Without early stopping the last epoch is saved. ``teacher`` gives the probabilities, of shape (n_labels,), that a
+    teacher holds for a sentence's id. Raises
     InputError for a sentence that it lacks, a device that is not there, layers that cannot be frozen.
     """
     transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
     transformers.logging.disable_progress_bar()  # of loading weights; the Trainer's own bar stays
     transformers.set_seed(config.seed)
     settings = config.trainer
+    validation_examples = corpus.select(validation_examples, settings.max_eval_sentences, seed=config.seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
     model = _model(encoder)
     # The same function encodes here and in predict, so that a sentence never meets two treatments.
     tokenizer.save_pretrained(folder)
     fast = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
     encodings = encoding.encode(fast, [example.text for example in (*train_examples, *validation_examples)])
-    labels = label_ids(train_examples)
+    labels = corpus.label_ids(train_examples)
     targets = objective.targets(
         labels,
         label_smoothing=settings.label_smoothing,
-        teacher=None if teacher is None else _soft_labels(train_examples, teacher),
+        teacher=None if teacher is None else corpus.soft_labels(train_examples, teacher),
         distillation=settings.distillation,
     )
-    rows = _dataset(encodings, np.concatenate([targets, objective.targets(label_ids(validation_examples))]))
+    rows = _dataset(encodings, np.concatenate([targets, objective.targets(corpus.label_ids(validation_examples))]))
     device = _device(settings.device)
     precision = _precision(settings.precision, device)
     frozen, hidden = 0, None
@@ -228,7 +242,7 @@ def _arguments(
         fp16=precision is Precision.fp16,
         use_cpu=device == "cpu",
         dataloader_pin_memory=device.startswith("cuda"),
-        load_best_model_at_end=True,
+        load_best_model_at_end=settings.early_stopping_patience > 0,
         metric_for_best_model="macro_f1",
         greater_is_better=True,
         save_total_limit=1,
@@ -244,26 +258,31 @@ def _arguments(
 def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Complete a folder with saved weights to a sealed bundle: ONNX model, temperature, model card, manifest.
 
-    The temperature is fitted on the validation split's logits from the ONNX model. Returns what was found: temperature,
-    max_length, pad_id, onnx (parity with torch), validation (scores). Raises RuntimeError if ONNX and torch disagree.
+    The temperature is fitted on the ONNX model's logits of the `corpus.borderline` sentences of the validation split.
+    Returns what was found: temperature, temperature_sentences, max_length, pad_id, onnx (parity with torch, on
+    PARITY_SENTENCES spread over the split), validation (scores). Raises RuntimeError if ONNX and torch disagree.
     """
     export.export(folder)
     tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
     model_config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     found = {"max_length": config.encoder.max_length, "pad_id": int(model_config.pad_token_id or 0)}
 
-    def logits(backend: backends.Backend) -> np.ndarray:
+    def logits(backend: backends.Backend, examples: Sequence[Example]) -> np.ndarray:
         classifier = Classifier(tokenizer, backend, 1.0, found)
         return classifier.logits([example.text for example in examples])
 
-    onnx_logits = logits(backends.onnx_backend(folder))
-    parity = export.parity(logits(backends.torch_backend(folder, device="cpu")), onnx_logits)
+    onnx_logits = logits(backends.onnx_backend(folder), examples)
+    every = max(1, len(examples) // PARITY_SENTENCES)
+    torch_logits = logits(backends.torch_backend(folder, device="cpu"), examples[::every])
+    parity = export.parity(torch_logits, onnx_logits[::every])
     if parity["max_difference"] > export.TOLERANCE:
         raise RuntimeError(f"the ONNX model differs from torch by {parity['max_difference']:.2g}; nothing was replaced")
-    labels = label_ids(examples)
-    temperature = calibration.fit(onnx_logits, labels)
+    labels = corpus.label_ids(examples)
+    borderline = corpus.borderline(examples)
+    temperature = calibration.fit(onnx_logits[borderline], labels[borderline])
     found |= {
         "temperature": temperature,
+        "temperature_sentences": int(borderline.sum()),
         "onnx": parity,
         "validation": evaluation.score(labels, calibration.apply(onnx_logits, temperature)),
     }
@@ -279,7 +298,7 @@ def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float
     """
     classifier = Classifier.load(folder, device="cpu")
     logits = classifier.logits([example.text for example in examples])
-    probabilities, labels = calibration.apply(logits, classifier.temperature), label_ids(examples)
+    probabilities, labels = calibration.apply(logits, classifier.temperature), corpus.label_ids(examples)
     predicted = probabilities.argmax(axis=1)
     low, high = evaluation.interval(labels, predicted)
     scores = evaluation.score(labels, probabilities) | {"macro_f1_low": low, "macro_f1_high": high}
@@ -360,11 +379,6 @@ class _Trainer(Trainer):
         return loss
 
 
-def label_ids(examples: Sequence[Example]) -> np.ndarray:
-    """The labels of examples as positions in LABELS, int64 of shape (n_sentences,)."""
-    return np.array([LABEL_TO_ID[example.label] for example in examples], dtype=np.int64)
-
-
 def _model(encoder: Path) -> torch.nn.Module:
     return AutoModelForSequenceClassification.from_pretrained(
         encoder,
@@ -376,17 +390,6 @@ def _model(encoder: Path) -> torch.nn.Module:
         use_safetensors=True,
         trust_remote_code=False,
     )
-
-
-def _soft_labels(examples: Sequence[Example], teacher: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The teacher's probabilities for every example, shape (n_sentences, n_labels)."""
-    missing = next((example.id for example in examples if example.id not in teacher), None)
-    if missing is not None:
-        raise InputError(
-            f"corpus.teacher: holds no probabilities for sentence {missing!r}; write them anew with 'python -m teach', "
-            "or train on the labels alone with corpus.teacher=null trainer.distillation=0"
-        )
-    return np.array([teacher[example.id] for example in examples])
 
 
 def _dataset(encodings: Sequence[Encoding], targets: np.ndarray) -> Dataset:
@@ -421,13 +424,6 @@ def _collate(
         inputs = {"inputs_embeds": pad([torch.from_numpy(hidden[row["position"]]).float() for row in rows])}
     mask = pad([torch.ones(row["length"], dtype=torch.long) for row in rows])
     return inputs | {"attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
-
-
-def _share(examples: list[Example], maximum: int | None, *, seed: int) -> list[Example]:
-    if maximum is None or maximum >= len(examples):
-        return examples
-    kept = np.sort(np.random.default_rng(seed).permutation(len(examples))[:maximum])
-    return [examples[i] for i in kept]
 
 
 def _device(device: str) -> str:
