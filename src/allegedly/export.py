@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from allegedly import first_token
 from allegedly.labels import LABELS
 
 TOLERANCE = 1e-3  # largest difference of a logit that is put down to rounding
@@ -39,7 +40,7 @@ def export(folder: Path) -> None:
     shape = {0: batch, 1: length}
     # The exporter prints its progress and warns of what its authors may change; neither helps a user.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), first_token.only(model):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Logits(model),

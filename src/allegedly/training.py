@@ -42,6 +42,7 @@ from allegedly import (
     evaluation,
     export,
     figures,
+    first_token,
     frozen_layers,
     model_card,
     objective,
@@ -189,6 +190,7 @@ def fit(
     with (
         tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints,
         frozen_layers.cut_off(model, frozen) if hidden else contextlib.nullcontext(),
+        first_token.only(model),
     ):
         callbacks: list[TrainerCallback] = [_Report(run)]
         if settings.early_stopping_patience:
@@ -207,7 +209,7 @@ def fit(
         trainer.remove_callback(transformers.PrinterCallback)  # it prints bare dicts when there is no progress bar
         log.info("training %s on %d sentences on %s in %s", config.encoder.name, len(labels), device, precision.value)
         trainer.train()
-    model.save_pretrained(folder)  # whole again: the frozen layers below those that were trained
+    model.save_pretrained(folder)  # whole again
     return model
 
 
