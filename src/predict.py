@@ -112,14 +112,13 @@ def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> 
     """Read files one after another; what cannot be read is said and passed over. ``texts`` collects what was read."""
     for file in files:
         try:
-            document = reading.read(file)
+            for document in reading.parts(file):
+                faults.documents += not document.start
+                if texts is not None:
+                    texts[file] = texts.get(file, "")[: document.start].ljust(document.start, "\n") + document.text
+                yield document
         except InputError as error:
             faults.say(error)
-            continue
-        faults.documents += 1
-        if texts is not None:
-            texts[file] = document.text
-        yield document
 
 
 @contextlib.contextmanager

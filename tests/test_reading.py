@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import docx
@@ -15,7 +16,7 @@ import pytest
 
 from allegedly import reading
 from allegedly.errors import InputError
-from allegedly.reading import Document, find, read
+from allegedly.reading import Document, find, parts, read
 
 PROSE = "The harbour board denied on Friday that the pier had been sold.\nRain fell."
 PAGE = """<!DOCTYPE html>
@@ -514,3 +515,80 @@ def test_find_reports_a_closed_folder(tmp_path, monkeypatch):
     (error,) = find([str(tmp_path)])
     assert isinstance(error, InputError)
     assert "chmod" in str(error)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Every file counts as a large one and comes in many parts."""
+    monkeypatch.setattr(reading, "PART", 60)
+
+
+def whole(parts: list[Document]) -> Document:
+    """Parts put together again."""
+    text, rows = "", []
+    for part in parts:
+        assert len(text) <= part.start <= len(text) + 1
+        text = text.ljust(part.start, "\n") + part.text
+        rows += [(start + part.start, end + part.start) for start, end in part.rows or ()]
+    return Document(parts[0].file, text, tuple(rows) if parts[0].rows else None)
+
+
+RECORDS = ["The ministry denied it.", "", "Rain is expected\nin the north.", "Déjà vu, “again”.", "x" * 200] * 4
+LARGE = {
+    "a.jsonl": "\ufeff" + "\r\n".join(json.dumps({"text": text, "id": n}) for n, text in enumerate(RECORDS)) + "\n\n",
+    "b.csv": "\n\nid,text\r\n" + "".join(f'{n},"{text}"\r\n' for n, text in enumerate(RECORDS)),
+    "c.txt": "\n\n".join(RECORDS) + "\r\n\r\nThe end.\n",
+    "d.txt": "\n".join(text for text in RECORDS if text),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_file_comes_in_parts_that_make_up_what_read_gives(name, tmp_path, small_parts):
+    path = tmp_path / name
+    path.write_bytes(LARGE[name].encode())
+    found = list(parts(str(path)))
+    assert len(found) > 3
+    assert whole(found) == read(str(path))
+    if not name.endswith(".csv"):  # standard input has no suffix: a table is taken for text
+        piped = parts("-", stdin=io.BytesIO(path.read_bytes()))
+        assert list(piped) == [replace(part, file="-") for part in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "said"),
+    [
+        ("a.jsonl", b"{]\n", "a.jsonl:22: the line is not JSON"),
+        ("b.csv", b"1,2,3,4,5\n", "the row has 5 cells instead of 2"),
+    ],
+)
+def test_a_fault_at_the_end_of_a_large_file_is_said_before_anything_is_given(name, last, said, tmp_path, small_parts):
+    path = tmp_path / name
+    path.write_bytes(LARGE[name].encode() + last)
+    with pytest.raises(InputError, match=said):
+        next(parts(str(path)))
+
+
+def test_a_large_file_that_is_not_utf8_or_is_of_another_kind_comes_whole(tmp_path, small_parts):
+    path = tmp_path / "old.txt"
+    path.write_bytes(("Die Behörde dementiert, daß Züge fahren. " * 9).encode("latin-1"))
+    page = tmp_path / "page.html"
+    page.write_text("<html><body>" + "<p>The ministry denied on Monday that the dam had been mined.</p>" * 9)
+    for file in (path, page):
+        assert list(parts(str(file))) == [read(str(file))]
+
+
+@pytest.mark.parametrize("content", [b"\n" * 500, b'{"text": " "}\n' * 50])
+def test_a_large_file_without_text_is_refused(content, tmp_path, small_parts):
+    path = tmp_path / ("a.jsonl" if content.startswith(b"{") else "a.txt")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="empty"):
+        list(parts(str(path)))
+
+
+def test_what_parts_cannot_open_is_refused_as_by_read(tmp_path):
+    for path in (str(tmp_path / "none.txt"), str(tmp_path)):
+        with pytest.raises(InputError) as caught:
+            list(parts(path))
+        with pytest.raises(InputError) as expected:
+            read(path)
+        assert str(caught.value) == str(expected.value)

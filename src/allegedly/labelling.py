@@ -16,12 +16,7 @@ def label(
 
     ``one_a_line``: every line of prose, and every record of JSONL and CSV, is one sentence as it stands.
     """
-    found = (
-        (document.file, index, sentence)
-        for document in documents
-        for index, sentence in enumerate(sentences(document, one_a_line=one_a_line))
-    )
-    found, ahead = tee(found)
+    found, ahead = tee(_numbered(documents, one_a_line=one_a_line))
     predictions = classifier.stream((sentence.text for _, _, sentence in ahead), batch_size=batch_size)
     for (file, index, sentence), prediction in zip(found, predictions, strict=True):
         yield Labelled(
@@ -34,6 +29,18 @@ def label(
             probability=prediction.probability,
             probabilities=prediction.probabilities,
         )
+
+
+def _numbered(documents: Iterable[Document], *, one_a_line: bool) -> Iterator[tuple[str, int, Sentence]]:
+    """(file, index, sentence), counted and placed in the whole file, whose parts follow each other."""
+    index = 0
+    for document in documents:
+        if not document.start:
+            index = 0
+        for sentence in sentences(document, one_a_line=one_a_line):
+            start, end = sentence.start + document.start, sentence.end + document.start
+            yield document.file, index, Sentence(sentence.text, start, end)
+            index += 1
 
 
 def sentences(document: Document, *, one_a_line: bool = False) -> Iterator[Sentence]:

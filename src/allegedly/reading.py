@@ -6,8 +6,9 @@
         else:
             document = read(found)  # raises InputError
 
-`find` turns what a user named (files, folders, "-") into files; `read` turns one file into text. Both speak of what
-they cannot use as `InputError`: `find` yields it and goes on, `read` raises it. Libraries are imported by the reader
+`find` turns what a user named (files, folders, "-") into files; `read` turns one file into text, `parts` into pieces of
+text, so that an archive of any size is never held whole. They speak of what they cannot use as `InputError`: `find`
+yields it and goes on, the others raise it. Libraries are imported by the reader
 that needs them, so that plain text needs none.
 """
 
@@ -18,13 +19,17 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import dropwhile
+from typing import BinaryIO, TextIO
 
 from allegedly.errors import InputError
 
@@ -34,6 +39,7 @@ HTML_LIMIT = 20 * MEGABYTE  # no article comes near it, and to find one takes ev
 PAGES_LIMIT = 50 * MEGABYTE  # PDF and DOCX: they are compressed and cost far more than their size
 UNZIPPED_LIMIT = 500 * MEGABYTE  # a DOCX of a few kilobytes may unpack to terabytes
 HEAD = 8192  # bytes that tell the kind of a file
+PART = 2 * MEGABYTE  # characters of a larger file that are held at a time
 
 KINDS = "text, HTML, PDF, DOCX, JSONL or CSV"
 SUFFIXES = {
@@ -77,6 +83,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 HYPHEN_AT_LINE_END = re.compile(r"(?<=[^\W\d_])([-\u00ad\u2010])[ \t]*\n[ \t]*(?=([^\W\d_]))")
 
 Rows = tuple[tuple[int, int], ...]
+Lines = Callable[[], TextIO]  # opens a text anew; its lines end in "\n"
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,13 @@ class Document:
     file: the path as the user gave it, "-" for standard input.
     text: what was extracted; all offsets point into it; lines end in "\\n".
     rows: for JSONL and CSV the (start, end) of each record's text, records being joined by "\\n"; else None.
+    start: where the text begins in the text of the whole file, of which this is a part.
     """
 
     file: str
     text: str
     rows: Rows | None = None
+    start: int = 0
 
 
 def find(paths: Iterable[str]) -> Iterator[str | InputError]:
@@ -170,6 +179,63 @@ def read(path: str, *, stdin: BinaryIO | None = None) -> Document:
     if not document.text.strip():
         raise problem(path, "the file is empty but for blanks", "give one that holds text")
     return document
+
+
+def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
+    """Read one file as `read` does, but a large one (text, JSONL or CSV, in UTF-8) as Documents that follow each other.
+
+    All of it is checked before the first is yielded. Records stay whole; text is cut at a blank line, or where there
+    is none at a line end. Standard input is kept in a temporary file meanwhile.
+    """
+    try:
+        with tempfile.TemporaryFile() if path == "-" else open(path, "rb") as file:
+            if path == "-":
+                shutil.copyfileobj(stdin or sys.stdin.buffer, file)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            kind = kind_of(path, file.read(HEAD))
+            if size > PART and kind in STREAMS and is_utf8(file):
+
+                def lines() -> TextIO:
+                    file.seek(0)
+                    return io.TextIOWrapper(KeptOpen(file), encoding="utf-8-sig")  # "\r\n" and "\r" become "\n"
+
+                for _ in STREAMS[kind](path, lines):
+                    pass
+                yield from STREAMS[kind](path, lines)
+                return
+            file.seek(0)
+            yield read(path, stdin=file if path == "-" else None)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise unreadable(path, error) from error
+
+
+class KeptOpen(io.BufferedIOBase):
+    """A file that stays open when the text stream over it is dropped."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.file.read(size)
+
+
+def is_utf8(file: BinaryIO) -> bool:
+    """Whether all of a file is UTF-8 text."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    file.seek(0)
+    try:
+        while block := file.read(MEGABYTE):
+            if b"\0" in block:
+                return False
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def load(path: str, stdin: BinaryIO | None) -> bytes:
@@ -347,8 +413,13 @@ def word_paragraphs(body) -> Iterator[str]:
 
 def read_jsonl(file: str, data: bytes) -> Document:
     """The "text" of the JSON object on each line; blank lines are passed over."""
-    texts = []
-    for number, line in enumerate(tidy(decode(file, data)).split("\n"), 1):
+    content = tidy(decode(file, data))
+    return join(file, list(jsonl_texts(file, lambda: io.StringIO(content))))
+
+
+def jsonl_texts(file: str, lines: Lines) -> Iterator[str]:
+    """Yield the text of every record; InputError names the line of the first that has none."""
+    for number, line in enumerate(lines(), 1):
         if not line.strip():
             continue
         try:
@@ -358,35 +429,45 @@ def read_jsonl(file: str, data: bytes) -> Document:
         text = record.get("text") if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise problem(file, 'the record has no "text"', 'write {"text": "..."}', number)
-        texts.append(tidy(text))
-    return join(file, texts)
+        yield tidy(text)
 
 
 def read_csv(file: str, data: bytes) -> Document:
     """The cells of the column `text` or `sentence`, or of the only column, whose every row then is a record."""
-    content = tidy(decode(file, data)).lstrip("\n")
+    content = tidy(decode(file, data))
+    return join(file, list(csv_texts(file, lambda: io.StringIO(content))))
+
+
+def csv_texts(file: str, lines: Lines) -> Iterator[str]:
+    """Yield the cell of the text column of every row; InputError names the line of the first that is no such row."""
+
+    def content() -> Iterator[str]:
+        return dropwhile(lambda line: line == "\n", lines())
+
     delimiter, column, width = layout(file, content)
-    table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    table = csv.reader(content(), delimiter=delimiter, strict=True)
+    first = True
     try:
-        rows = [(table.line_num, row) for row in table if any(map(str.strip, row))]
+        for row in table:
+            if not any(map(str.strip, row)):
+                continue
+            if len(row) <= column or any(row[width:]):
+                what = f"the row has {len(row)} cells instead of {width}"
+                raise problem(file, what, "put cells that hold the delimiter in quotes", table.line_num)
+            if not (first and row[column].strip().lower() in TEXT_COLUMNS):
+                yield row[column]
+            first = False
     except csv.Error as error:
         what = f"the row is not CSV ({error})"
         raise problem(file, what, "put cells in quotes and double the quotes in them", table.line_num) from error
-    for line, row in rows:
-        if len(row) <= column or any(row[width:]):
-            what = f"the row has {len(row)} cells instead of {width}"
-            raise problem(file, what, "put cells that hold the delimiter in quotes", line)
-    texts = [row[column] for _, row in rows]
-    has_header = texts[:1] and texts[0].strip().lower() in TEXT_COLUMNS
-    return join(file, texts[1:] if has_header else texts)
 
 
-def layout(file: str, content: str) -> tuple[str, int, int]:
+def layout(file: str, content: Callable[[], Iterator[str]]) -> tuple[str, int, int]:
     """The delimiter of a table, the column of its text and the number of columns; InputError if no column is it."""
     headers = {}
     for delimiter in ",;\t":
         try:
-            header = next(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True), [])
+            header = next(csv.reader(content(), delimiter=delimiter, strict=True), [])
         except csv.Error:
             continue
         headers[delimiter] = [name.strip().lower() for name in header]
@@ -408,6 +489,42 @@ def join(file: str, texts: list[str]) -> Document:
         rows.append((start, start + len(text)))
         start += len(text) + 1
     return Document(file, "\n".join(texts), tuple(rows))
+
+
+def stream_text(file: str, lines: Lines) -> Iterator[Document]:
+    """Prose in parts."""
+    start, kept, stream = 0, "", lines()
+    while block := stream.read(PART):
+        kept += block
+        cut = kept.rfind("\n\n") + 1 or kept.rfind("\n") + 1
+        if cut and kept[:cut].strip():
+            yield Document(file, kept[:cut], start=start)
+            start, kept = start + cut, kept[cut:]
+    if kept.strip():
+        yield Document(file, kept, start=start)
+    elif not start:
+        raise problem(file, "the file is empty but for blanks", "give one that holds text")
+
+
+def stream_records(texts: Callable[[str, Lines], Iterator[str]], file: str, lines: Lines) -> Iterator[Document]:
+    """Records in parts."""
+    start, size, ahead, blank = 0, 0, [], True
+    for text in texts(file, lines):
+        ahead.append(text)
+        size += len(text) + 1
+        blank = blank and not text.strip()
+        if size > PART and not blank:
+            yield replace(join(file, ahead), start=start)
+            start, size, ahead = start + size, 0, []
+    if ahead and (blank or any(text.strip() for text in ahead)):
+        yield replace(join(file, ahead), start=start)
+
+
+STREAMS: dict[str, Callable[[str, Lines], Iterator[Document]]] = {
+    "text": stream_text,
+    "jsonl": partial(stream_records, jsonl_texts),
+    "csv": partial(stream_records, csv_texts),
+}
 
 
 def refuse_binary(file: str, data: bytes) -> Document:
