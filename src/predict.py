@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -38,13 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     texts: dict[str, str] | None = {} if options.format == "html" else None
     documents = readable(files, faults, texts)
-    rows = labelling.label(documents, classifier, one_a_line=options.lines, batch_size=options.batch_size)
+    labelled = labelling.label(documents, classifier, one_a_line=options.lines, batch_size=options.batch_size)
+    pace = Pace()
+    rows = pace.count(labelled, bar=sys.stderr.isatty() and not (options.output is None and sys.stdout.isatty()))
     try:
         with output(options.output) as stream:
             color = options.output is None and stream.isatty() and "NO_COLOR" not in os.environ
             report.write(rows, stream, format=options.format, color=color, full_text=texts)
             if not faults.documents:
                 raise NothingRead  # leaves an old output as it was
+        pace.say()
     except NothingRead:
         pass
     except InputError as error:
@@ -106,6 +110,29 @@ class Faults:
     def say(self, error: InputError) -> None:
         self.count += 1
         print(f"predict: {error}", file=sys.stderr)
+
+
+class Pace:
+    """Counts labelled sentences as they pass, with a bar on request, and says at the end how fast they came."""
+
+    def __init__(self) -> None:
+        self.sentences = 0
+        self.started = time.perf_counter()
+
+    def count(self, rows: Iterable[report.Labelled], *, bar: bool) -> Iterator[report.Labelled]:
+        if bar:
+            from tqdm import tqdm
+
+            rows = tqdm(rows, unit=" sentences", leave=False, delay=1)
+        for row in rows:
+            self.sentences += 1
+            yield row
+
+    def say(self) -> None:
+        seconds = time.perf_counter() - self.started
+        noun = report.plural("sentence", self.sentences)
+        rate = self.sentences / seconds
+        print(f"predict: {self.sentences} {noun} in {seconds:.1f} s, {rate:.0f} sentences/s", file=sys.stderr)
 
 
 def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> Iterator[reading.Document]:

@@ -1,8 +1,11 @@
 """`python -m predict` as a user runs it: every format, every kind of bad input, one clear line each."""
 
+import contextlib
 import csv
 import io
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -75,7 +78,8 @@ def test_labels_that_were_learnt_come_out(workplace):
 
 def test_the_table_is_the_default(workplace):
     found = predict(workplace, "article.txt")
-    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.returncode == 0
+    assert re.fullmatch(rb"predict: 5 sentences in \d+\.\d s, \d+ sentences/s\n", found.stderr)
     out = found.stdout.decode()
     assert out.startswith("article.txt")
     assert "5 sentences" in out
@@ -135,9 +139,10 @@ def test_a_bad_file_among_good_ones_is_said_and_the_others_are_labelled(workplac
     found = predict(workplace, "missing.txt", "article.txt", "empty.txt", "--format", "jsonl", "--output", "out.jsonl")
     assert found.returncode == 2
     said = found.stderr.decode().splitlines()
-    assert len(said) == 2
+    assert len(said) == 3
     assert "missing.txt" in said[0]
     assert "empty.txt" in said[1]
+    assert said[2].startswith("predict: 5 sentences in ")
     assert len((workplace / "out.jsonl").read_text().splitlines()) == 5
 
 
@@ -225,3 +230,28 @@ def test_the_torch_backend_serves_predict_too(workplace, monkeypatch):
     torch = Classifier.load(workplace / "models" / "stance", device="cpu").predict(texts)
     assert [p.label for p in torch] == [p.label for p in onnx]
     assert [p.probability for p in torch] == pytest.approx([p.probability for p in onnx], abs=1e-4)
+
+
+def test_on_a_terminal_the_sentences_are_counted_as_they_pass(workplace):
+    """A pseudo-terminal for standard error; the labels go into a file."""
+    import fcntl
+    import pty
+    import struct
+    import subprocess
+    import sys
+    import termios
+
+    (workplace / "long.txt").write_text("The mayor denied it.\n" * 30000)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "predict", "long.txt", "--lines", "--format", "jsonl", "--output", "out.jsonl"]
+    done = subprocess.Popen(command, cwd=workplace, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # what a closed terminal says
+        while block := os.read(ours, 4096):
+            said += block
+    assert done.wait() == 0
+    assert b" sentences/s" in said.splitlines()[-1]
+    assert said.count(b"\r") > 2
+    assert len((workplace / "out.jsonl").read_text().splitlines()) == 30000

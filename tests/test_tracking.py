@@ -71,7 +71,7 @@ def test_predict_takes_the_champion_by_name(trained, tmp_path):
     uri = trained[0].tracking.uri
     (tmp_path / "mlflow.db").symlink_to(uri.removeprefix("sqlite:///"))
     found = run("predict", "a.txt", "--lines", "--model", "models:/stance@champion", cwd=tmp_path)
-    assert (found.returncode, found.stderr) == (0, b"")
+    assert (found.returncode, found.stderr.count(b"\n")) == (0, 1)
     assert found.stdout == run("predict", "a.txt", "--lines", "--model", trained[0].output, cwd=tmp_path).stdout
 
 
