@@ -376,3 +376,12 @@ def test_embedded_rows_hold_the_fields_of_their_kind_and_values_of_the_right_typ
         assert item["doubt"] in (0, 1, 2), item["id"]
         assert item["id"].startswith(item["article"] + "/"), item["id"]
         assert 2000 <= item.get("year", 2000) <= 2026, item["id"]
+
+
+def test_embedded_kinds_are_as_many_as_the_datasheet_says(rows):
+    counts = Counter(item["kind"] for split in SPLITS for item in rows[split])
+    lines = (ROOT / "data" / "README.md").read_text(encoding="utf-8").splitlines()
+    for kind, count in counts.items():
+        (line,) = [line for line in lines if line.startswith(f"| `{kind}` |")]
+        assert line.endswith(f"| {count:,} |")
+    assert f"{counts.total():,} English news sentences" in lines[2]
