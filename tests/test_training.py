@@ -141,6 +141,89 @@ def test_accumulation_over_two_batches_equals_one_batch_of_twice_the_size(tiny_e
     assert losses[0] == pytest.approx(losses[1], abs=0.15)  # dropout draws differ
 
 
+class Notes:
+    """Stands in for an MLflow run: keeps the validation scores."""
+
+    def __init__(self):
+        self.validated = []
+
+    def metrics(self, numbers, step=None):
+        if "validation/macro_f1" in numbers:
+            self.validated.append(numbers["validation/macro_f1"])
+
+
+@pytest.mark.parametrize("patience", [0, 9])
+def test_the_best_epoch_is_kept_with_early_stopping_and_the_last_without(
+    patience, tiny_encoder, tiny_corpus, tmp_path, monkeypatch
+):
+    from allegedly import training
+
+    told = iter([0.1, 0.9, 0.2])  # what validation is made to say of three epochs
+    kept = []
+    monkeypatch.setattr(training, "_epoch_scores", lambda _: {"macro_f1": next(told)})
+    keep = training._Report.on_evaluate
+
+    def on_evaluate(self, args, state, control, model=None, **kwargs):
+        kept.append({name: value.clone() for name, value in model.state_dict().items() if "classifier" in name})
+        keep(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(training._Report, "on_evaluate", on_evaluate)
+    config = tiny_config(
+        tiny_encoder, tiny_corpus, tmp_path, max_steps=-1, num_train_epochs=3, early_stopping_patience=patience
+    )
+    splits = corpus.read(tiny_corpus)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = training.fit(
+        config, splits["train"], splits["validation"], encoder=tiny_encoder, folder=folder, run=Notes()
+    )  # fmt: skip
+    expected = kept[1 if patience else 2]
+    for name, value in expected.items():
+        np.testing.assert_array_equal(model.state_dict()[name].numpy(), value.numpy())
+
+
+def test_a_look_at_some_validation_sentences_leaves_the_final_scores_to_all(tiny_encoder, tiny_corpus, tmp_path):
+    from allegedly.training import fit, train
+
+    config = tiny_config(tiny_encoder, tiny_corpus, tmp_path, max_steps=40, max_eval_sentences=2)
+    config.tracking.enabled = False
+    splits, run, folder = corpus.read(tiny_corpus), Notes(), tmp_path / "model"
+    folder.mkdir()
+    fit(config, splits["train"], splits["validation"], encoder=tiny_encoder, folder=folder, run=run)
+    assert all(score <= 0.5 for score in run.validated)  # two sentences have at most two of four labels
+    assert train(config)["final_validation/macro_f1"] > 0.9
+
+
+def test_a_choice_of_sentences_that_leaves_out_a_label_is_refused(tiny_encoder, tiny_corpus, tmp_path):
+    from allegedly.training import train
+
+    config = tiny_config(tiny_encoder, tiny_corpus, tmp_path, max_train_sentences=4)
+    with pytest.raises(InputError, match=r"trainer\.max_train_sentences: leaves none labelled .*; take more"):
+        train(config)
+
+
+def test_the_temperature_is_fitted_on_borderline_sentences(trained, tiny_corpus, tmp_path):
+    """Of 200 validation sentences half are doubted, and half of those mislabelled: only their temperature is high."""
+    import shutil
+    from dataclasses import replace
+
+    from allegedly.training import finish
+
+    config, _ = trained
+    clear = (corpus.read(tiny_corpus)["validation"] * 100)[:100]
+    doubted = [
+        replace(e, doubt=1, label=LABELS[(LABELS.index(e.label) + i % 2) % 4]) for i, e in enumerate(clear)
+    ]  # fmt: skip
+    temperatures = {}
+    for name, examples in {"clear": clear, "both": clear + doubted, "doubted": doubted}.items():
+        folder = tmp_path / name
+        shutil.copytree(config.output, folder)
+        facts = json.loads((folder / "bundle.json").read_text())
+        temperatures[name] = finish(config, folder, examples, facts)["temperature"]
+    assert temperatures["both"] == pytest.approx(temperatures["doubted"])
+    assert temperatures["both"] > 2 * temperatures["clear"]
+
+
 def test_an_unknown_device_is_refused_before_training(tiny_encoder, tiny_corpus, tmp_path):
     from allegedly.training import train
 
