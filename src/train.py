@@ -31,6 +31,8 @@ def main(composed) -> float:
     except InputError as error:
         print(f"train: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if not scores:  # a process beside the first of a distributed training
+        return 0.0
     print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
     return scores["final_validation/macro_f1"]
 

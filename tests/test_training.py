@@ -224,6 +224,37 @@ def test_the_temperature_is_fitted_on_borderline_sentences(trained, tiny_corpus,
     assert temperatures["both"] > 2 * temperatures["clear"]
 
 
+def test_two_processes_train_one_model(tiny_encoder, tiny_corpus, tmp_path):
+    """Started by torchrun (gloo, on the CPU): twice eight sentences a step are sixteen, and one bundle comes out."""
+    from allegedly.training import train
+
+    alone = tiny_config(tiny_encoder, tiny_corpus, tmp_path / "alone", max_steps=5)
+    alone.tracking.enabled = False
+    expected = train(alone)["final_validation/log_loss"]
+    output = tmp_path / "models" / "stance"
+    overrides = [
+        "encoder=hub", f"encoder.path={tiny_encoder}", "encoder.max_length=32", "corpus=own",
+        f"corpus.path={tiny_corpus}", f"output={output}", "tracking.registered_model=null",
+        "trainer.max_steps=5", "trainer.per_device_train_batch_size=8", "trainer.learning_rate=5e-3",
+        "trainer.warmup_ratio=0", "trainer.device=cpu", "trainer.progress_bar=false", "trainer.precision=fp32",
+        "trainer.early_stopping_patience=0", f"hydra.run.dir={tmp_path}/outputs",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "train"]
+    done = subprocess.run(
+        [*command, *overrides],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("bundle: ") == 1
+    assert done.stdout.count("Next: ") == 1
+    manifest = json.loads((output / "bundle.json").read_text())
+    assert manifest["validation"]["log_loss"] == pytest.approx(expected, abs=0.15)  # dropout draws differ
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        assert store.execute("select count(*) from runs").fetchone() == (1,)
+
+
 def test_an_unknown_device_is_refused_before_training(tiny_encoder, tiny_corpus, tmp_path):
     from allegedly.training import train
 

@@ -6,6 +6,7 @@ corpus -> encoder -> Hugging Face Trainer -> temperature -> ONNX -> bundle -> re
 import contextlib
 import dataclasses
 import logging
+import os
 import platform
 import tempfile
 import time
@@ -63,7 +64,9 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "on
 def train(config: TrainConfig) -> dict[str, float]:
     """Train, write the bundle ``config.output`` and return its scores, named ``final_validation/…`` and ``test/…``.
 
-    Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there.
+    Started by ``torchrun`` or ``accelerate launch`` it trains on several devices; the first process does all but the
+    training alone, and the others return no scores. Raises InputError for a config that cannot work, a faulty corpus,
+    an encoder that is not there.
     """
     check(config)
     bundle.refuse_foreign(Path(config.output))
@@ -84,6 +87,15 @@ def train(config: TrainConfig) -> dict[str, float]:
     corpus_digest = corpus.digest(splits)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
     device = _device(config.trainer.device)
+    if _process() > 0:
+        log.setLevel(logging.WARNING)
+        silent = tracking.Run(dataclasses.replace(config.tracking, enabled=False))
+        with tempfile.TemporaryDirectory() as folder:
+            fit(
+                config, splits["train"], splits["validation"],
+                encoder=encoder, folder=Path(folder), run=silent, teacher=teacher,
+            )  # fmt: skip
+        return {}
     facts = {
         "encoder": {"name": config.encoder.name, "sha256": encoder_sha256},
         "corpus": {
@@ -186,7 +198,8 @@ def fit(
     if settings.trained_layers is not None:
         frozen = frozen_layers.freeze(model, settings.trained_layers)
         log.info("running the %d frozen layers once over %d sentences", frozen, len(encodings))
-        hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=device)
+        own = device if device == "cpu" else f"{device}:{int(os.environ.get('LOCAL_RANK', 0))}"
+        hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=own)
     with (
         tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints,
         frozen_layers.cut_off(model, frozen) if hidden else contextlib.nullcontext(),
@@ -217,7 +230,8 @@ def _arguments(
     config: TrainConfig, checkpoints: str, sentences: int, *, device: str, precision: Precision
 ) -> TrainingArguments:
     settings = config.trainer
-    steps_an_epoch = -(-sentences // (settings.per_device_train_batch_size * settings.gradient_accumulation_steps))
+    sentences_a_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * _processes()
+    steps_an_epoch = -(-sentences // sentences_a_step)
     total_steps = settings.max_steps if settings.max_steps > 0 else int(steps_an_epoch * settings.num_train_epochs)
     every: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     if total_steps < steps_an_epoch:  # a smoke test ends within its first epoch; it is still validated once
@@ -243,6 +257,8 @@ def _arguments(
         bf16=precision is Precision.bf16,
         fp16=precision is Precision.fp16,
         use_cpu=device == "cpu",
+        ddp_backend="gloo" if device == "cpu" and _processes() > 1 else None,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=device.startswith("cuda"),
         load_best_model_at_end=settings.early_stopping_patience > 0,
         metric_for_best_model="macro_f1",
@@ -321,6 +337,8 @@ class _Report(TrainerCallback):
             self.run.metrics(numbers, step=state.global_step)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        if not state.is_world_process_zero:
+            return
         numbers = {
             key.replace("eval_", "validation/", 1): value
             for key, value in (metrics or {}).items()
@@ -370,7 +388,10 @@ class _Trainer(Trainer):
         else:
             loss = objective.loss(logits, targets, self.weights)
         # The Trainer counts the numbers in `labels`: n_labels for each sentence of all accumulated batches.
-        loss = loss / (len(targets) if num_items_in_batch is None else num_items_in_batch / len(LABELS))
+        if num_items_in_batch is None:
+            loss = loss / len(targets)
+        else:  # ... and of all processes, whose gradients are averaged, not summed
+            loss = loss / (num_items_in_batch / len(LABELS)) * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -426,6 +447,15 @@ def _collate(
         inputs = {"inputs_embeds": pad([torch.from_numpy(hidden[row["position"]]).float() for row in rows])}
     mask = pad([torch.ones(row["length"], dtype=torch.long) for row in rows])
     return inputs | {"attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
+
+
+def _process() -> int:
+    """Which of the processes of a distributed training this is, as torchrun and accelerate say."""
+    return int(os.environ.get("RANK", 0)) if _processes() > 1 else 0
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def _device(device: str) -> str:
