@@ -63,7 +63,7 @@ def accelerator_likely() -> bool:
 
 
 def onnx_backend(folder: Path, *, threads: int | None = None) -> Backend:
-    """Open ``model.onnx`` on the CPU; ``threads`` None takes one a core that this process may use."""
+    """Open ``model.onnx`` on the CPU; ``threads`` None takes `available_cores`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -99,5 +99,11 @@ def torch_backend(folder: Path, *, device: str) -> Backend:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, which in a container can be fewer than the machine has."""
+    """Cores that this process may run on, which in a container can be fewer than the machine has.
+
+    OMP_NUM_THREADS, where it is set, says how many: Spark does so for the processes that it runs beside each other.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

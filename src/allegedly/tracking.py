@@ -176,7 +176,11 @@ def start(config: TrackingConfig) -> Iterator[Run]:
 def quiet() -> None:
     """Keep MLflow and the migrations of its database from filling the terminal."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for message in (".*type hints to the `predict` method", "(?s).*can be interpreted in multiple ways"):
+    for message in (
+        ".*type hints to the `predict` method",
+        "(?s).*can be interpreted in multiple ways",
+        ".*Inferred schema contains integer column",
+    ):
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
