@@ -71,6 +71,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     check(config)
     bundle.refuse_foreign(Path(config.output))
     splits = corpus.read(config.corpus.path)
+    corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
     teacher = None
     if config.trainer.distillation or config.trainer.hard_share:
         teacher = corpus.read_teacher(config.corpus.teacher)
@@ -84,7 +85,6 @@ def train(config: TrainConfig) -> dict[str, float]:
     missing = set(LABELS) - {example.label for example in splits["train"]}
     if missing:
         raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
-    corpus_digest = corpus.digest(splits)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
     device = _device(config.trainer.device)
     if _process() > 0:
