@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+LABELS = ("warning", "denial", "allegation", "background")
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Label an archive with Spark.")
@@ -40,7 +42,12 @@ def main(arguments: list[str] | None = None) -> None:
     spark = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "4096").getOrCreate()
     try:
         started = time.perf_counter()
-        rows = spark.read.parquet(options.input) if "parquet" in options.input else spark.read.json(options.input)
+        parquet = Path(options.input).suffix == ".parquet" or any(Path(options.input).glob("*.parquet"))
+        # FAILFAST: a line that is not JSON stops the work instead of becoming a row without text
+        rows = spark.read.parquet(options.input) if parquet else spark.read.json(options.input, mode="FAILFAST")
+        clash = {"text"} - set(rows.columns) or {"label", "probability", *LABELS} & set(rows.columns)
+        if clash:
+            parser.error(f"{options.input}: needs a column text, and none named as what is added ({', '.join(clash)})")
         if options.partitions:
             rows = rows.repartition(options.partitions)
         label = mlflow.pyfunc.spark_udf(spark, options.model, env_manager="local")

@@ -76,7 +76,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps|xpu", help="default: auto")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
-    parser.add_argument("--threads", type=positive, metavar="N", help="of the CPU; default: all cores")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="of the CPU; default: OMP_NUM_THREADS, or all cores"
+    )
     return parser.parse_args(arguments)
 
 
@@ -109,7 +111,12 @@ class Faults:
 
     def say(self, error: InputError) -> None:
         self.count += 1
-        print(f"predict: {error}", file=sys.stderr)
+        if "tqdm" in sys.modules:  # a bar may stand in the line
+            from tqdm import tqdm
+
+            tqdm.write(f"predict: {error}", file=sys.stderr)
+        else:
+            print(f"predict: {error}", file=sys.stderr)
 
 
 class Pace:

@@ -126,6 +126,15 @@ def test_an_experiment_that_builds_on_another_takes_its_encoder(experiment):
     assert config.trainer.num_train_epochs == 3
 
 
+def test_no_two_experiments_are_the_same():
+    names = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+    found = {name: composed(f"experiment={name}") for name in names}
+    for name, config in found.items():
+        same = [n for n, c in found.items() if (c.trainer, c.encoder) == (config.trainer, config.encoder)]
+        assert same == [name]
+        assert config.tracking.run_name == name
+
+
 def test_the_trainer_settings_follow_the_encoder():
     assert composed("encoder=mpnet").trainer.trained_layers == 6
     assert composed("encoder=minilm").trainer.trained_layers == 3
@@ -256,7 +265,7 @@ IMPOSSIBLE = [
     ("trainer", {"max_eval_sentences": 0}, "trainer.max_eval_sentences: 0 is too small"),
     ("trainer", {"hard_share": 1.1}, "trainer.hard_share: 1.1 must lie in [0, 1]"),
     ("trainer", {"distillation": -0.1}, "trainer.distillation: -0.1 must lie in [0, 1]"),
-    ("corpus", {"teacher": None}, "trainer.hard_share: needs a teacher; give corpus.teacher=FILE"),
+    ("corpus", {"teacher": None}, "trainer.distillation: needs a teacher; give corpus.teacher=FILE"),
     ("trainer", {"learning_rate": 0.0}, "trainer.learning_rate: 0.0 must be above zero"),
     ("trainer", {"learning_rate": -1e-5}, "trainer.learning_rate: -1e-05 must be above zero"),
     ("trainer", {"learning_rate": float("nan")}, "trainer.learning_rate: nan must be above zero"),

@@ -577,12 +577,61 @@ def test_a_large_file_that_is_not_utf8_or_is_of_another_kind_comes_whole(tmp_pat
         assert list(parts(str(file))) == [read(str(file))]
 
 
-@pytest.mark.parametrize("content", [b"\n" * 500, b'{"text": " "}\n' * 50])
-def test_a_large_file_without_text_is_refused(content, tmp_path, small_parts):
-    path = tmp_path / ("a.jsonl" if content.startswith(b"{") else "a.txt")
-    path.write_bytes(content)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", b"\n" * 500),
+        ("a.jsonl", b"\n" * 500),
+        ("a.jsonl", b'{"text": " "}\n' * 50),
+        ("a.csv", b"text\n" + b"\n" * 500),
+    ],
+)
+def test_a_large_file_without_text_is_refused(name, content, tmp_path, small_parts):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match="empty"):
-        list(parts(str(path)))
+        list(parts(str(tmp_path / name)))
+
+
+def test_a_long_run_of_blank_records_is_kept_where_records_follow(tmp_path, small_parts):
+    path = tmp_path / "a.jsonl"
+    texts = ["The mayor denied it."] * 5 + [""] * 200 + ["Rain fell."] * 5
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert whole(list(parts(str(path)))) == read(str(path))
+
+
+def test_text_that_begins_with_blank_lines_is_cut_all_the_same(tmp_path, small_parts):
+    path = tmp_path / "a.txt"
+    path.write_text("\n\n" + "The mayor denied it.\n" * 200)
+    found = list(parts(str(path)))
+    assert max(len(part.text) for part in found) < 200
+    assert whole(found) == read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.txt", b""), ("a.txt", b" \n"), ("a.pdf", b"%PDF-1.4 broken"), ("a.jsonl", b"{]"), ("a.csv", b"a,b\n1,2\n")],
+)
+def test_parts_says_of_a_faulty_file_what_read_says(name, content, tmp_path):
+    path = str(tmp_path / name)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(parts(path))
+    with pytest.raises(InputError) as expected:
+        read(path)
+    assert str(caught.value) == str(expected.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("text", [PROSE, PROSE * 200])
+def test_a_named_pipe_is_read(text, tmp_path, small_parts):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", pipe, text]
+    )
+    found = whole(list(parts(pipe)))
+    assert writer.wait() == 0
+    assert (found.file, found.text) == (pipe, text)
 
 
 def test_what_parts_cannot_open_is_refused_as_by_read(tmp_path):

@@ -190,6 +190,7 @@ def test_a_look_at_some_validation_sentences_leaves_the_final_scores_to_all(tiny
     splits, run, folder = corpus.read(tiny_corpus), Notes(), tmp_path / "model"
     folder.mkdir()
     fit(config, splits["train"], splits["validation"], encoder=tiny_encoder, folder=folder, run=run)
+    assert run.validated
     assert all(score <= 0.5 for score in run.validated)  # two sentences have at most two of four labels
     assert train(config)["final_validation/macro_f1"] > 0.9
 
@@ -253,6 +254,9 @@ def test_two_processes_train_one_model(tiny_encoder, tiny_corpus, tmp_path):
 
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (1,)
+        query = "select value from metrics where key = 'train/loss' and step = 1"
+        ((loss,),) = store.execute(query).fetchall()
+    assert loss == pytest.approx(np.log(4), abs=0.4)  # guessing; of both processes together, not half of it
 
 
 def test_an_unknown_device_is_refused_before_training(tiny_encoder, tiny_corpus, tmp_path):

@@ -101,9 +101,8 @@ def torch_backend(folder: Path, *, device: str) -> Backend:
 def available_cores() -> int:
     """Cores that this process may run on, which in a container can be fewer than the machine has.
 
-    OMP_NUM_THREADS, where it is set, says how many: Spark does so for the processes that it runs beside each other.
+    OMP_NUM_THREADS, where it is set, says how many of them: Spark does so for the processes that it runs at once.
     """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked):
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores

@@ -28,9 +28,9 @@ Labels one English news sentence by what it reports that somebody does with a cl
 - Trained on {corpus["sentences"]["train"]} sentences of the corpus `{corpus["name"]}`, digest `{corpus["digest"]}`.
   The embedded corpus is synthetic: a language model wrote it for this purpose.
 - Validation ({corpus["sentences"]["validation"]} sentences): macro-F1 {scores["macro_f1"]:.3f}, expected calibration
-  error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}, which was fitted on the
-  {facts["temperature_sentences"]} of them that are hardest to label. The test scores, made with the finished bundle,
-  stand in `bundle.json`.
+  error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}, which was fitted on
+  {facts["temperature_sentences"]} of them: those at a border between two labels, or all where these are few. The test
+  scores, made with the finished bundle, stand in `bundle.json`.
 - `model.onnx` against torch on sentences of the validation split: largest difference of a logit
   {parity["max_difference"]:.1e}, same label on {parity["label_agreement"]:.1%}.
 - Made {facts["created"]} from commit {facts["git_commit"]}.

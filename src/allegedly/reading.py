@@ -13,19 +13,18 @@ that needs them, so that plain text needs none.
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import json
 import logging
 import os
 import re
-import shutil
 import sys
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import dropwhile
@@ -185,12 +184,15 @@ def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
     """Read one file as `read` does, but a large one (text, JSONL or CSV, in UTF-8) as Documents that follow each other.
 
     All of it is checked before the first is yielded. Records stay whole; text is cut at a blank line, or where there
-    is none at a line end. Standard input is kept in a temporary file meanwhile.
+    is none at a line end. Standard input and other pipes are kept in a temporary file meanwhile.
     """
     try:
-        with tempfile.TemporaryFile() if path == "-" else open(path, "rb") as file:
-            if path == "-":
-                shutil.copyfileobj(stdin or sys.stdin.buffer, file)
+        with contextlib.ExitStack() as opened:
+            file = (stdin or sys.stdin.buffer) if path == "-" else opened.enter_context(open(path, "rb"))
+            piped = path == "-" or not file.seekable()
+            if piped:
+                pipe, file = file, opened.enter_context(tempfile.TemporaryFile())
+                spool(path, pipe, file)
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             kind = kind_of(path, file.read(HEAD))
@@ -204,10 +206,26 @@ def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
                     pass
                 yield from STREAMS[kind](path, lines)
                 return
+            if not piped:
+                yield read(path)
+                return
             file.seek(0)
-            yield read(path, stdin=file if path == "-" else None)
+            yield replace(read("-", stdin=file), file=path)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error) from error
+
+
+def spool(path: str, pipe: BinaryIO, file: BinaryIO) -> None:
+    """Copy what a pipe holds into a file; InputError if that is too much for its kind."""
+    head = pipe.read(HEAD)
+    file.write(head)
+    limit = None if kind_of(path, head) in STREAMS else TEXT_LIMIT
+    while block := pipe.read(MEGABYTE):
+        file.write(block)
+        if limit and file.tell() > limit:
+            raise problem(path, f"the file is too large, over {limit // MEGABYTE} MB", "split it")
 
 
 class KeptOpen(io.BufferedIOBase):
@@ -496,10 +514,13 @@ def stream_text(file: str, lines: Lines) -> Iterator[Document]:
     start, kept, stream = 0, "", lines()
     while block := stream.read(PART):
         kept += block
-        cut = kept.rfind("\n\n") + 1 or kept.rfind("\n") + 1
-        if cut and kept[:cut].strip():
-            yield Document(file, kept[:cut], start=start)
-            start, kept = start + cut, kept[cut:]
+        check_size(file, kept, TEXT_LIMIT)  # one line of that length
+        for end in ("\n\n", "\n"):
+            cut = kept.rfind(end) + 1
+            if kept[:cut].strip():
+                yield Document(file, kept[:cut], start=start)
+                start, kept = start + cut, kept[cut:]
+                break
     if kept.strip():
         yield Document(file, kept, start=start)
     elif not start:
@@ -507,7 +528,7 @@ def stream_text(file: str, lines: Lines) -> Iterator[Document]:
 
 
 def stream_records(texts: Callable[[str, Lines], Iterator[str]], file: str, lines: Lines) -> Iterator[Document]:
-    """Records in parts."""
+    """Records in parts; those at the end that are blank are left out."""
     start, size, ahead, blank = 0, 0, [], True
     for text in texts(file, lines):
         ahead.append(text)
@@ -515,9 +536,11 @@ def stream_records(texts: Callable[[str, Lines], Iterator[str]], file: str, line
         blank = blank and not text.strip()
         if size > PART and not blank:
             yield replace(join(file, ahead), start=start)
-            start, size, ahead = start + size, 0, []
-    if ahead and (blank or any(text.strip() for text in ahead)):
+            start, size, ahead, blank = start + size, 0, [], True
+    if not blank:
         yield replace(join(file, ahead), start=start)
+    elif not start:
+        raise problem(file, "all records are empty", "give records that hold text")
 
 
 STREAMS: dict[str, Callable[[str, Lines], Iterator[Document]]] = {
@@ -628,8 +651,8 @@ def tidy(text: str) -> str:
     return SURROGATE.sub("\ufffd", text)
 
 
-def check_size(file: str, data: bytes, limit: int) -> None:
-    """Raise InputError if there are more bytes than ``limit``."""
+def check_size(file: str, data: bytes | str, limit: int) -> None:
+    """Raise InputError if there are more bytes or characters than ``limit``."""
     if len(data) > limit:
         raise problem(file, f"the file is too large, over {limit // MEGABYTE} MB", "split it")
 
@@ -659,7 +682,7 @@ def shown(file: str) -> str:
     return file if file and file.isprintable() else ascii(file)
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep libraries from warning and logging: the user reads our one line only."""
     for name in LOGGERS:
@@ -669,7 +692,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def library(file: str, what: str, remedy: str) -> Iterator[None]:
     """Call a library quietly; whatever it raises becomes an InputError."""
     try:
