@@ -219,7 +219,10 @@ def fit(
             compute_metrics=_epoch_scores,
             callbacks=callbacks,
         )
-        trainer.remove_callback(transformers.PrinterCallback)  # it prints bare dicts when there is no progress bar
+        for printing in (transformers.PrinterCallback, transformers.ProgressCallback):  # bare dicts of numbers
+            trainer.remove_callback(printing)
+        if settings.progress_bar:
+            trainer.add_callback(_Bar)
         log.info("training %s on %d sentences on %s in %s", config.encoder.name, len(labels), device, precision.value)
         trainer.train()
     model.save_pretrained(folder)  # whole again
@@ -346,6 +349,13 @@ class _Report(TrainerCallback):
         }
         self.run.metrics(numbers | {"epoch": state.epoch or 0.0}, step=state.global_step)
         log.info("epoch %.1f: validation macro-F1 %.3f", state.epoch or 0.0, numbers["validation/macro_f1"])
+
+
+class _Bar(transformers.ProgressCallback):
+    """The Trainer's progress bar without its dicts of numbers, which `_Report` tells."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
 
 
 def _epoch_scores(prediction: transformers.EvalPrediction) -> dict[str, float]:
