@@ -191,16 +191,24 @@ def start(options) -> None:
     )
 
 
+# A process's peak counts that of the process which forked it: this small one stands between us and the command.
+RUNNER = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - started, usage.ru_maxrss)
+sys.exit(bool(status))
+"""
+
+
 def measured(command: list[str]) -> tuple[float, float]:
     """(wall seconds, peak resident memory in MB) of a command, which must succeed."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise RuntimeError(f"{command}: {said.decode(errors='replace')[-500:]}")
-    return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    done = subprocess.run([sys.executable, "-S", "-c", RUNNER, *command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stderr[-500:]}")
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def memory(options) -> None:

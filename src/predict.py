@@ -75,7 +75,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--model", default="models/stance", metavar="PATH|models:/NAME@ALIAS", help="default: %(default)s"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps|xpu", help="default: auto")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="default: 8, best on a CPU; an accelerator likes more",
+    )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="of the CPU; default: OMP_NUM_THREADS, or all cores"
     )

@@ -51,11 +51,11 @@ class Classifier:
             manifest=manifest,
         )
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], *, batch_size: int = 4) -> list[Prediction]:
         """Label sentences, one Prediction each, in order."""
         return list(self.stream(texts, batch_size=batch_size))
 
-    def stream(self, texts: Iterable[str], *, batch_size: int = 32) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[str], *, batch_size: int = 4) -> Iterator[Prediction]:
         """Label sentences as they come, in order, holding no more than `WINDOW` of them at a time."""
         texts = iter(texts)
         while window := list(islice(texts, WINDOW)):
@@ -64,7 +64,7 @@ class Classifier:
                 label = max(probabilities, key=probabilities.__getitem__)
                 yield Prediction(label, probabilities[label], probabilities)
 
-    def logits(self, texts: Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+    def logits(self, texts: Sequence[str], *, batch_size: int = 4) -> np.ndarray:
         """Uncalibrated scores, float32 of shape (n_sentences, n_labels)."""
         logits = np.zeros((len(texts), len(LABELS)), dtype=np.float32)
         encodings = encoding.encode(self.tokenizer, texts)

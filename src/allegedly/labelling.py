@@ -10,7 +10,7 @@ from allegedly.sentences import Sentence, lines, split
 
 
 def label(
-    documents: Iterable[Document], classifier: Classifier, *, one_a_line: bool = False, batch_size: int = 32
+    documents: Iterable[Document], classifier: Classifier, *, one_a_line: bool = False, batch_size: int = 4
 ) -> Iterator[Labelled]:
     """Split every document into sentences and label them as they come; a few thousand are held at a time.
 
