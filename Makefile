@@ -19,9 +19,9 @@ install: .venv/installed ## Make .venv and install the pinned versions
 	@touch $@
 
 # The weights of the default encoder are fetched unless ARGS names one that does without.
-ENCODER := $(if $(filter encoder=minilm encoder=hub experiment=smoke experiment=minilm%,$(ARGS)),,.venv/mpnet)
+WEIGHTS := $(if $(filter encoder=minilm encoder=hub experiment=smoke experiment=minilm%,$(ARGS)),,.venv/mpnet)
 
-train: .venv/installed $(ENCODER) ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
+train: .venv/installed $(WEIGHTS) ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
 	$(BIN)/python -m train $(ARGS)
 
 predict: .venv/installed ## Label a file: make predict FILE=article.txt

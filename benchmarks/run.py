@@ -78,7 +78,7 @@ def speed(options) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-    from allegedly import encoding
+    from allegedly import encoding, export
     from allegedly.classifier import Classifier
 
     torch.set_num_threads(options.threads)
@@ -89,7 +89,7 @@ def speed(options) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(options.model).eval()
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
-        export_plainly(model, plain)
+        export.write(model, plain)  # all layers for all tokens, as a user would export it
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         session = onnxruntime.InferenceSession(str(plain), settings, providers=["CPUExecutionProvider"])
@@ -127,27 +127,6 @@ def rate(run: Callable[[], object], sentences: int) -> float:
         run()
         seconds.append(time.perf_counter() - started)
     return sentences / min(seconds)
-
-
-def export_plainly(model, path: Path) -> None:
-    """What a user exports who knows no more than the documentation of torch.onnx."""
-    import contextlib
-    import io
-    import warnings
-
-    import torch
-
-    from allegedly.export import _Logits
-
-    ids = torch.ones((2, 8), dtype=torch.int64)
-    shape = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=2, max=512)}
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Logits(model), (ids, torch.ones_like(ids)), path, input_names=["input_ids", "attention_mask"],
-            output_names=["logits"], dynamic_shapes={"input_ids": shape, "attention_mask": shape},
-            external_data=False, dynamo=True, verbose=False,
-        )  # fmt: skip
 
 
 PIPELINE = """

@@ -15,8 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-LABELS = ("warning", "denial", "allegation", "background")
-
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Label an archive with Spark.")
@@ -45,7 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
         parquet = Path(options.input).suffix == ".parquet" or any(Path(options.input).glob("*.parquet"))
         # FAILFAST: a line that is not JSON stops the work instead of becoming a row without text
         rows = spark.read.parquet(options.input) if parquet else spark.read.json(options.input, mode="FAILFAST")
-        clash = {"text"} - set(rows.columns) or {"label", "probability", *LABELS} & set(rows.columns)
+        added = mlflow.models.get_model_info(options.model).signature.outputs.input_names()
+        clash = {"text"} - set(rows.columns) or set(added) & set(rows.columns)
         if clash:
             parser.error(f"{options.input}: needs a column text, and none named as what is added ({', '.join(clash)})")
         if options.partitions:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from allegedly import labelling, reading, report
-from allegedly.classifier import Classifier
+from allegedly.classifier import BATCH_SIZE, Classifier
 from allegedly.errors import InputError
 
 
@@ -78,9 +78,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--batch-size",
         type=positive,
-        default=8,
+        default=BATCH_SIZE,
         metavar="N",
-        help="default: 8, best on a CPU; an accelerator likes more",
+        help="default: %(default)s, best on a CPU; an accelerator likes more",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="of the CPU; default: OMP_NUM_THREADS, or all cores"
@@ -117,12 +117,9 @@ class Faults:
 
     def say(self, error: InputError) -> None:
         self.count += 1
-        if "tqdm" in sys.modules:  # a bar may stand in the line
-            from tqdm import tqdm
+        from tqdm import tqdm  # its `write` clears a bar that stands in the line
 
-            tqdm.write(f"predict: {error}", file=sys.stderr)
-        else:
-            print(f"predict: {error}", file=sys.stderr)
+        tqdm.write(f"predict: {error}", file=sys.stderr)
 
 
 class Pace:

@@ -622,6 +622,16 @@ def test_parts_says_of_a_faulty_file_what_read_says(name, content, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_fault_in_a_named_pipe_names_the_pipe(tmp_path):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    writer = subprocess.Popen([sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write('')", pipe])
+    with pytest.raises(InputError, match="pipe: the file is empty"):
+        list(parts(pipe))
+    assert writer.wait() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.parametrize("text", [PROSE, PROSE * 200])
 def test_a_named_pipe_is_read(text, tmp_path, small_parts):
     pipe = str(tmp_path / "pipe")

@@ -35,17 +35,23 @@ def export(folder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     ).eval()
+    with first_token.only(model):
+        write(model, folder / "model.onnx")
+
+
+def write(model: torch.nn.Module, path: Path) -> None:
+    """Write a classifier, as it is, as one ONNX file."""
     ids = torch.ones((2, 8), dtype=torch.int64)
     batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=2, max=512)
     shape = {0: batch, 1: length}
     # The exporter prints its progress and warns of what its authors may change; neither helps a user.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), first_token.only(model):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Logits(model),
             (ids, torch.ones_like(ids)),
-            folder / "model.onnx",
+            path,
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
             dynamic_shapes={"input_ids": shape, "attention_mask": shape},

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+# embeddings, then encoder.layer; the head reads the first token
 ARCHITECTURES = ("bert", "camembert", "electra", "mpnet", "roberta", "xlm-roberta")
 
 

@@ -13,8 +13,7 @@ from tokenizers import Encoding
 
 from allegedly.encoding import batches
 from allegedly.errors import InputError
-
-ARCHITECTURES = ("bert", "camembert", "electra", "mpnet", "roberta", "xlm-roberta")  # embeddings, then encoder.layer
+from allegedly.first_token import ARCHITECTURES
 
 
 def freeze(model: torch.nn.Module, trained_layers: int) -> int:

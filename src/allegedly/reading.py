@@ -164,7 +164,7 @@ def is_foreign(path: str) -> bool:
 
 
 def read(path: str, *, stdin: BinaryIO | None = None) -> Document:
-    """Read one file ("-": ``stdin``, by default the process's standard input) into a Document.
+    """Read one file ("-": the process's standard input; any path: ``stdin``, if that is given) into a Document.
 
     The kind is told by content, then by suffix. Raises InputError, whose one line names file, fault and remedy.
     """
@@ -199,18 +199,15 @@ def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
             if size > PART and kind in STREAMS and is_utf8(file):
 
                 def lines() -> TextIO:
-                    file.seek(0)
-                    return io.TextIOWrapper(KeptOpen(file), encoding="utf-8-sig")  # "\r\n" and "\r" become "\n"
+                    os.lseek(file.fileno(), 0, os.SEEK_SET)
+                    return open(file.fileno(), encoding="utf-8-sig", closefd=False)  # "\r\n" and "\r" become "\n"
 
                 for _ in STREAMS[kind](path, lines):
                     pass
                 yield from STREAMS[kind](path, lines)
                 return
-            if not piped:
-                yield read(path)
-                return
             file.seek(0)
-            yield replace(read("-", stdin=file), file=path)
+            yield read(path, stdin=file if piped else None)
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -226,19 +223,6 @@ def spool(path: str, pipe: BinaryIO, file: BinaryIO) -> None:
         file.write(block)
         if limit and file.tell() > limit:
             raise problem(path, f"the file is too large, over {limit // MEGABYTE} MB", "split it")
-
-
-class KeptOpen(io.BufferedIOBase):
-    """A file that stays open when the text stream over it is dropped."""
-
-    def __init__(self, file: BinaryIO):
-        self.file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def read1(self, size: int = -1) -> bytes:
-        return self.file.read(size)
 
 
 def is_utf8(file: BinaryIO) -> bool:
@@ -259,7 +243,7 @@ def is_utf8(file: BinaryIO) -> bool:
 def load(path: str, stdin: BinaryIO | None) -> bytes:
     """The bytes of a file or of standard input; InputError if they cannot be had or are too many."""
     try:
-        if path == "-":
+        if stdin or path == "-":
             data = (stdin or sys.stdin.buffer).read(TEXT_LIMIT + 1)
         else:
             with open(path, "rb") as file:
