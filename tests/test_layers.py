@@ -11,7 +11,18 @@ SOURCE = Path(__file__).parents[1] / "src"
 # From the bottom up: each module may import only those before it. `__init__` only gathers names.
 ORDER = [
     *("version", "labels", "errors", "config", "sentences", "reading", "corpus", "encoding", "backends", "calibration"),
-    *("bundle", "classifier", "report", "labelling", "evaluation", "figures", "encoders", "serving", "tracking"),
+    *(
+        "bundle",
+        "classifier",
+        "report",
+        "labelling",
+        "evaluation",
+        "figures",
+        "encoders",
+        "serving",
+        "tracking",
+        "run_page",
+    ),
     *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training", "teaching"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")

@@ -10,8 +10,10 @@ import pytest
 from conftest import SENTENCES, run, tiny_config
 
 from allegedly.classifier import Classifier
+from allegedly.config import plain
 from allegedly.labels import LABELS
-from allegedly.training import flat, plain, train
+from allegedly.run_page import flat
+from allegedly.training import train
 
 TEXTS = [text for texts in SENTENCES.values() for text in texts]
 

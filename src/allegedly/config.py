@@ -6,6 +6,7 @@ have the right type but cannot work, before anything heavy is imported.
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -163,6 +164,13 @@ def load(composed: DictConfig, schema: type[TrainConfig] = TrainConfig) -> Train
     config = OmegaConf.to_object(composed)
     check(config)
     return config
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and enums as dicts and strings, for JSON, YAML and MLflow."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return value.value if isinstance(value, Enum) else value
 
 
 def _refuse_unknown(composed: DictConfig, schema: type, prefix: str) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from allegedly import calibration, corpus, encoders, encoding, evaluation, tracking, training
-from allegedly.config import TeachConfig, check
+from allegedly import calibration, corpus, encoders, encoding, evaluation, run_page, tracking, training
+from allegedly.config import TeachConfig, check, plain
 from allegedly.corpus import Example
 from allegedly.labels import LABELS
 
@@ -35,7 +35,7 @@ def teach(config: TeachConfig) -> dict[str, float]:
     fold_of = folds([example.article for example in examples], config.folds, seed=config.seed)
     probabilities = np.zeros((len(examples), len(LABELS)))
     with tracking.start(config.tracking) as run:
-        run.params(training.flat(training.plain(config)))
+        run.params(run_page.flat(plain(config)))
         for fold in range(config.folds):
             held_out = np.flatnonzero(fold_of == fold)
             others = [examples[i] for i in np.flatnonzero(fold_of != fold)]

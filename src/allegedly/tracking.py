@@ -29,6 +29,7 @@ class Run:
         self.config = config
         self.failed = False
         self.run_id: str | None = None
+        self.model_id: str | None = None
         self.model_version: str | None = None
 
     @property
@@ -123,7 +124,7 @@ class Run:
                     "pandas",
                 ],
             )
-            mlflow.log_metrics(dict(metrics), model_id=info.model_id)
+            self.model_id = info.model_id
             if self.config.registered_model:
                 self._register(mlflow, info.model_uri, metrics["test/macro_f1"], corpus_digest)
 

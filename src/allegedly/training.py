@@ -10,9 +10,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -42,16 +41,16 @@ from allegedly import (
     encoding,
     evaluation,
     export,
-    figures,
     first_token,
     frozen_layers,
     model_card,
     objective,
     optimization,
+    run_page,
     tracking,
 )
 from allegedly.classifier import Classifier
-from allegedly.config import Precision, TrainConfig, TrainerConfig, check
+from allegedly.config import Precision, TrainConfig, TrainerConfig, check, plain
 from allegedly.corpus import Example
 from allegedly.errors import InputError
 from allegedly.labels import LABEL_TO_ID, LABELS
@@ -109,20 +108,7 @@ def train(config: TrainConfig) -> dict[str, float]:
         "config": plain(config),
     }
     with tracking.start(config.tracking) as run:
-        run.params(flat(plain(config)))
-        run.tags(
-            {
-                "git_commit": facts["git_commit"] or "unknown",
-                "corpus_digest": corpus_digest,
-                "encoder": config.encoder.name,
-                "encoder_sha256": encoder_sha256,
-                "device": device,
-            }
-        )
-        for split, context in zip(corpus.SPLITS, ("training", "validation", "testing"), strict=True):
-            name, source = f"{config.corpus.name}-{split}", str(Path(config.corpus.path) / f"{split}.jsonl")
-            run.dataset(splits[split], name=name, source=source, context=context)
-
+        run_page.begin(run, config, splits, facts, device=device)
         started = time.perf_counter()
         with bundle.replacing(config.output) as folder:
             model = fit(
@@ -133,22 +119,16 @@ def train(config: TrainConfig) -> dict[str, float]:
             facts |= {"train_seconds": round(time.perf_counter() - started, 1)}
             facts |= finish(config, folder, splits["validation"], facts)
             # What is measured is what ships: the scores come from the sealed folder, loaded as predict loads it.
-            scores, counts, test_labels, probabilities = evaluate(folder, splits["test"])
+            scores, probabilities = evaluate(folder, splits["test"])
             scores |= {f"final_validation/{key}": value for key, value in facts["validation"].items()}
             bundle.seal(folder, facts | {"scores": scores})
-        log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", evaluation.table(_strip(scores), counts))
+        test_report = run_page.report(scores, corpus.label_ids(splits["test"]), probabilities)
+        log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", test_report)
 
-        run.metrics(scores | {f"onnx/{key}": value for key, value in facts["onnx"].items()})
-        run.metrics({"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]})
-        run.figures(
-            {
-                "confusion_matrix": figures.confusion_matrix(test_labels, probabilities),
-                "precision_recall": figures.precision_recall(test_labels, probabilities),
-                "reliability": figures.reliability_diagram(test_labels, probabilities),
-            }
-        )
-        run.text(evaluation.table(_strip(scores), counts), "test_report.txt")
         run.model(Path(config.output), metrics=scores, corpus_digest=corpus_digest)
+        costs = {"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]}
+        costs |= {f"onnx/{key}": value for key, value in facts["onnx"].items()}
+        run_page.results(run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output))
     low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
     log.info("macro-F1 on the test split: %.3f (95 %% interval %.3f to %.3f)", scores["test/macro_f1"], low, high)
     log.info("bundle: %s", config.output)
@@ -312,10 +292,10 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
     return found
 
 
-def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
+def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float], np.ndarray]:
     """Score a bundle, loaded from disk, on labelled examples.
 
-    Returns (scores named ``test/…``, confusion counts, label ids, probabilities of shape (n_sentences, n_labels)).
+    Returns (scores named ``test/…``, probabilities of shape (n_sentences, n_labels)).
     """
     classifier = Classifier.load(folder, device="cpu")
     logits = classifier.logits([example.text for example in examples])
@@ -323,8 +303,7 @@ def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float
     predicted = probabilities.argmax(axis=1)
     low, high = evaluation.interval(labels, predicted)
     scores = evaluation.score(labels, probabilities) | {"macro_f1_low": low, "macro_f1_high": high}
-    counts = evaluation.confusion(labels, predicted)
-    return {f"test/{key}": value for key, value in scores.items()}, counts, labels, probabilities
+    return {f"test/{key}": value for key, value in scores.items()}, probabilities
 
 
 class _Report(TrainerCallback):
@@ -486,31 +465,3 @@ def _precision(precision: Precision, device: str) -> Precision:
     if device == "xpu" or (device == "cpu" and torch.cpu._is_avx512_bf16_supported()):
         return Precision.bf16
     return Precision.fp32
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses and enums as dicts and strings, for JSON and for MLflow."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return value.value if isinstance(value, Enum) else value
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested keys with dots.
-
-    >>> flat({"seed": 1, "encoder": {"name": "x"}})
-    {'seed': 1, 'encoder.name': 'x'}
-    """
-    return dict(_leaves(tree, prefix))
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _strip(scores: Mapping[str, float]) -> dict[str, float]:
-    return {key.removeprefix("test/"): value for key, value in scores.items()}
