@@ -7,10 +7,11 @@ from sklearn.metrics import f1_score
 from allegedly.evaluation import (
     confusion,
     expected_calibration_error,
-    interval,
+    intervals,
     macro_f1,
     reliability,
     score,
+    score_with_intervals,
     table,
 )
 from allegedly.labels import LABELS
@@ -102,34 +103,44 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_interval_contains_the_point_estimate(drawn):
-    low, high = interval(*drawn, n_resamples=300)
+    low, high = intervals(*drawn, n_resamples=300)["macro_f1"]
     assert 0 < low < macro_f1(*drawn) < high < 1
 
 
 def test_interval_is_the_same_each_time_and_follows_the_seed(drawn):
-    assert interval(*drawn, n_resamples=100) == interval(*drawn, n_resamples=100)
-    assert interval(*drawn, n_resamples=100, seed=1) != interval(*drawn, n_resamples=100)
+    assert intervals(*drawn, n_resamples=100) == intervals(*drawn, n_resamples=100)
+    assert intervals(*drawn, n_resamples=100, seed=1) != intervals(*drawn, n_resamples=100)
 
 
 def test_interval_resamples_the_f1_that_sklearn_computes(drawn):
     labels, predicted = drawn
     rows = np.random.default_rng(7).integers(0, 300, 300)
-    expected = f1_score(labels[rows], predicted[rows], labels=range(4), average="macro", zero_division=0)
-    assert interval(*drawn, n_resamples=1, seed=7) == pytest.approx((expected, expected), abs=1e-12)
+    found = intervals(*drawn, n_resamples=1, seed=7)
+    f1 = f1_score(labels[rows], predicted[rows], labels=range(4), average=None, zero_division=0)
+    for name, expected in {"macro_f1": f1.mean(), "f1_warning": f1[0], "f1_background": f1[3]}.items():
+        assert found[name] == pytest.approx((expected, expected), abs=1e-12)
 
 
 def test_interval_counts_a_label_that_was_not_drawn_as_zero():
     same = np.array([0, 0, 1, 1])
-    assert interval(same[:2], same[:2], n_resamples=5) == (0.25, 0.25)
-    low, high = interval(same, same, n_resamples=200)
+    assert intervals(same[:2], same[:2], n_resamples=5)["macro_f1"] == (0.25, 0.25)
+    low, high = intervals(same, same, n_resamples=200)["macro_f1"]
     assert (low, high) == (0.25, 0.5)  # one or two of the four labels are drawn, all of them right
 
 
 def test_interval_is_narrower_with_more_sentences(drawn):
-    low, high = interval(*drawn, n_resamples=200)
+    low, high = intervals(*drawn, n_resamples=200)["macro_f1"]
     many = [np.tile(values, 9) for values in drawn]
-    many_low, many_high = interval(*many, n_resamples=200)
+    many_low, many_high = intervals(*many, n_resamples=200)["macro_f1"]
     assert many_high - many_low < (high - low) / 2
+
+
+def test_the_final_scores_have_an_interval_for_every_f1(drawn):
+    labels, predicted = drawn
+    scores = score_with_intervals(labels, sure(predicted))
+    assert scores.items() >= score(labels, sure(predicted)).items()
+    for name in ("macro_f1", *(f"f1_{label}" for label in LABELS)):
+        assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
 
 
 def test_table_shows_the_numbers():

@@ -71,10 +71,13 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return confusion_matrix(labels, predicted, labels=IDS)
 
 
-def interval(
+def intervals(
     labels: np.ndarray, predicted: np.ndarray, *, n_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of macro-F1 over sentences (Efron & Tibshirani 1993, chapter 13)."""
+) -> dict[str, tuple[float, float]]:
+    """The 95 % percentile bootstrap intervals of macro_f1 and of every label's f1_, over sentences.
+
+    Efron & Tibshirani 1993, chapter 13.
+    """
     rng = np.random.default_rng(seed)
     counts = np.zeros((n_resamples, len(LABELS), len(LABELS)))
     for n in range(n_resamples):
@@ -82,9 +85,17 @@ def interval(
         np.add.at(counts[n], (labels[drawn], predicted[drawn]), 1)
     hits = np.diagonal(counts, axis1=1, axis2=2)
     totals = counts.sum(axis=1) + counts.sum(axis=2)
-    f1 = np.divide(2 * hits, totals, out=np.zeros_like(hits), where=totals > 0).mean(axis=1)
-    low, high = np.percentile(f1, [2.5, 97.5])
-    return float(low), float(high)
+    f1 = np.divide(2 * hits, totals, out=np.zeros_like(hits), where=totals > 0)
+    resampled = {"macro_f1": f1.mean(axis=1)} | {f"f1_{label}": f1[:, i] for i, label in enumerate(LABELS)}
+    return {name: tuple(np.percentile(values, [2.5, 97.5]).tolist()) for name, values in resampled.items()}
+
+
+def score_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """What `score` returns and, as NAME_low and NAME_high, the `intervals` of its F1 scores."""
+    scores = score(labels, probabilities)
+    for name, (low, high) in intervals(labels, probabilities.argmax(axis=1)).items():
+        scores |= {f"{name}_low": low, f"{name}_high": high}
+    return scores
 
 
 def table(scores: Mapping[str, float], counts: np.ndarray) -> str:

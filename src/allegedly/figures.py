@@ -1,4 +1,9 @@
-"""Labels and probabilities in, matplotlib figures out: confusion, precision-recall, reliability."""
+"""Labels and probabilities in, matplotlib figures out: confusion, precision-recall, reliability, learning curve.
+
+Made for a browser: `SIZE` inches at 100 dots an inch fill the pane beside the list of artifacts without scrolling.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -7,29 +12,30 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from allegedly.evaluation import confusion, reliability
 from allegedly.labels import LABELS
 
+SIZE = (7, 5.2)
 COLORS = {"warning": "#d98c00", "denial": "#0077aa", "allegation": "#c0392b", "background": "#777777"}
 
 
 def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """Counts in the cells, colour by the share of the true label."""
+    """Counts and, below them and as colour, the share of the true label (each row adds up to 100 %)."""
     counts = confusion(labels, probabilities.argmax(axis=1))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{counts[row, column]}\n{share:.0%}", ha="center", va="center", color=color)
-    axes.set_xticks(range(len(LABELS)), LABELS, rotation=20)
+    axes.set_xticks(range(len(LABELS)), LABELS)
     axes.set_yticks(range(len(LABELS)), LABELS)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
-    figure.colorbar(image, ax=axes, label="share of the true label")
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix: sentences, and share of the true label")
+    figure.colorbar(image, ax=axes, label="share of the true label", format="{x:.0%}")
     return figure
 
 
 def precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """One curve a label, each against the three others; AP is its average precision."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for i, label in enumerate(LABELS):
         if not (labels == i).any():
@@ -48,7 +54,7 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
 def reliability_diagram(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Stated probability against the share that was right; on the diagonal the two agree."""
     mean_probability, share_right, count = reliability(labels, probabilities).T
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
     axes.plot(mean_probability, share_right, color="#0077aa", marker="o", label="classifier")
@@ -60,4 +66,21 @@ def reliability_diagram(labels: np.ndarray, probabilities: np.ndarray) -> Figure
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
+    return figure
+
+
+def learning_curve(loss: Sequence[tuple[int, float]], macro_f1: Sequence[tuple[int, float]]) -> Figure:
+    """(step, training loss) and (step, validation macro-F1), one above the other over the same steps."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    above.plot(*zip(*loss, strict=True), color="#555555")
+    above.set(ylabel="training loss", ylim=(0, None), title="Learning curve")
+    below.plot(*zip(*macro_f1, strict=True), color="#0077aa", marker="o")
+    best_step, best = max(macro_f1, key=lambda point: point[1])
+    below.annotate(
+        f"{best:.3f}", (best_step, best), textcoords="offset points", xytext=(0, -14), ha="center", fontsize=9
+    )
+    below.set(xlabel="optimizer steps", ylabel="validation macro-F1", ylim=(0, 1.02))
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
     return figure

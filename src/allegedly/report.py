@@ -147,16 +147,6 @@ def write_html(
     full_text holds each file's text, into which the rows' offsets point; a file that it lacks is shown as a
     single paragraph.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # the other formats do without it
-
-    environment = Environment(
-        loader=PackageLoader("allegedly"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": printable, "sha256": digest}
     files = [
         {
             "name": sentences[0].file,
@@ -167,7 +157,7 @@ def write_html(
         for sentences in by_file(rows)
     ]
     found = counts(row for file in files for row in file["sentences"])
-    page = environment.get_template("report.html").generate(
+    page = template("report.html").generate(
         files=files,
         labels=LABELS,
         definitions=DEFINITIONS,
@@ -177,6 +167,21 @@ def write_html(
     )
     for chunk in page:
         stream.write(chunk)
+
+
+def template(name: str):
+    """Load a page of templates/, a jinja2 Template that escapes what it is given."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # the other formats do without it
+
+    environment = Environment(
+        loader=PackageLoader("allegedly"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"printable": printable, "sha256": digest}
+    return environment.get_template(name)
 
 
 WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv, "html": write_html}

@@ -1,14 +1,22 @@
 """What a reviewer sees of a run: config, data and scores in; params, tags, inputs, metrics, figures in MLflow out."""
 
+import os
+import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from allegedly import config as schema
-from allegedly import corpus, evaluation, figures, tracking
+from allegedly import corpus, evaluation, figures, report, tracking
 from allegedly.corpus import Example
+from allegedly.labels import LABELS
 
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}  # of a split, as MLflow names it
 
@@ -21,23 +29,31 @@ def begin(
     *,
     device: str,
 ) -> None:
-    """Log what is known before the training: params, tags and every split as an input.
+    """Log what is known before the training: description, params, tags, the splits, the config, the environment.
 
-    ``facts`` are those of the bundle's manifest: encoder (name, sha256), corpus (name, digest), git_commit, versions.
+    ``facts`` are those of the bundle's manifest: encoder (name, sha256), corpus (name, digest), git_commit. A model
+    without an encoder names what it has instead.
     """
+    commit, dirty, _ = (facts["git_commit"] or "unknown").partition("-dirty")
+    tags = {
+        "mlflow.note.content": _description(facts, splits, device),
+        "git_commit": commit,
+        "git_dirty": "unknown" if commit == "unknown" else str(bool(dirty)).lower(),
+        "corpus_digest": facts["corpus"]["digest"],
+        "encoder": facts["encoder"]["name"],
+        "encoder_sha256": facts["encoder"]["sha256"],
+        "device": device,
+        "host_class": host_class(device),
+    }
+    if command := _command():
+        tags["command"] = command
+    run.tags({key: value for key, value in tags.items() if value})
     run.params(flat(schema.plain(config)))
-    run.tags(
-        {
-            "git_commit": facts["git_commit"] or "unknown",
-            "corpus_digest": facts["corpus"]["digest"],
-            "encoder": facts["encoder"]["name"],
-            "encoder_sha256": facts["encoder"]["sha256"],
-            "device": device,
-        }
-    )
     for split, context in CONTEXTS.items():
         name, source = f"{config.corpus.name}-{split}", str(Path(config.corpus.path) / f"{split}.jsonl")
         run.dataset(splits[split], name=name, source=source, context=context)
+    run.text(OmegaConf.to_yaml(schema.plain(config)), "config.yaml")
+    run.text(environment(), "environment.txt")
 
 
 def results(
@@ -48,28 +64,73 @@ def results(
     scores: Mapping[str, float],
     bundle: Path | None = None,
 ) -> None:
-    """Log what the training came to: scores, figures, the report and the bundle's model card.
+    """Log what the training came to: scores, figures, errors, the report and the bundle's model card.
 
     ``examples`` are those of the test split, ``probabilities`` of shape (n_sentences, n_labels) what the model gives
-    them. ``scores`` hold every final number under its name in MLflow, those of the splits as ``test/…`` and
-    ``final_validation/…``.
+    them. ``scores`` hold every final number under its name in MLflow; ``test/…`` and ``final_validation/…`` are linked
+    to the dataset of their split, and all to the run's model, if `Run.model` has logged one.
     """
     labels = corpus.label_ids(examples)
-    run.metrics(scores)
-    run.figures(
-        {
-            "confusion_matrix": figures.confusion_matrix(labels, probabilities),
-            "precision_recall": figures.precision_recall(labels, probabilities),
-            "reliability": figures.reliability_diagram(labels, probabilities),
-        }
-    )
-    run.text(report(scores, labels, probabilities), "test_report.txt")
+    for context, prefix in {"testing": "test/", "validation": "final_validation/"}.items():
+        run.metrics({key: value for key, value in scores.items() if key.startswith(prefix)}, context=context)
+    run.metrics({key: value for key, value in scores.items() if not key.startswith(("test/", "final_validation/"))})
+    pictures = {
+        "confusion_matrix": figures.confusion_matrix(labels, probabilities),
+        "precision_recall": figures.precision_recall(labels, probabilities),
+        "reliability": figures.reliability_diagram(labels, probabilities),
+    }
+    loss, macro_f1 = run.history("train/loss"), run.history("validation/macro_f1")
+    if loss and macro_f1:  # a model without steps has none
+        pictures["learning_curve"] = figures.learning_curve(loss, macro_f1)
+    run.figures(pictures)
+    run.text(errors(examples, probabilities), "errors.html")
+    run.text(test_report(scores, labels, probabilities), "test_report.txt")
+    if bundle:
+        run.text((bundle / "README.md").read_text(encoding="utf-8"), "model_card.md")
 
 
-def report(scores: Mapping[str, float], labels: np.ndarray, probabilities: np.ndarray) -> str:
+def test_report(scores: Mapping[str, float], labels: np.ndarray, probabilities: np.ndarray) -> str:
     """The scores of the test split, named ``test/…``, as a table for a terminal."""
     counts = evaluation.confusion(labels, probabilities.argmax(axis=1))
     return evaluation.table({key.removeprefix("test/"): value for key, value in scores.items()}, counts)
+
+
+def errors(examples: Sequence[Example], probabilities: np.ndarray) -> str:
+    """An HTML page of the sentences whose likeliest label is not their own, the surest first."""
+    labels, predicted = corpus.label_ids(examples), probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    rows = [
+        {
+            "example": examples[i],
+            "predicted": LABELS[predicted[i]],
+            "probability": probabilities[i, predicted[i]],
+            "true_probability": probabilities[i, labels[i]],
+        }
+        for i in wrong
+    ]
+    pairs = Counter((row["example"].label, row["predicted"]) for row in rows).most_common()
+    return report.template("errors.html").render(errors=rows, pairs=pairs, total=len(examples))
+
+
+def environment() -> str:
+    """The interpreter and every installed package with its version, as a requirements file."""
+    installed = {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    lines = [f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
+    lines += [f"{name}=={installed[name]}" for name in sorted(installed, key=str.casefold)]
+    return "\n".join(lines) + "\n"
+
+
+def host_class(device: str) -> str:
+    """What kind of machine this is, without its name: system, processor type, cores, memory, accelerators."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory().total / 2**30
+    words = [f"{platform.system()} {platform.machine()}", f"{cores} cores", f"{memory:.0f} GiB"]
+    if device.startswith("cuda"):
+        import torch  # not needed by a model that trains without it
+
+        words.append(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
+    return ", ".join(words)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -87,3 +148,22 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _description(facts: Mapping[str, Any], splits: Mapping[str, Sequence[Example]], device: str) -> str:
+    sizes = ", ".join(f"{len(splits[split]):,} {context}" for split, context in CONTEXTS.items())
+    command = _command()
+    return (
+        f"**{facts['encoder']['name']}** on the corpus `{facts['corpus']['name']}` ({sizes} sentences), on {device}."
+        + (f"\n\n`{command}`" if command else "")
+        + "\n\nScores that count: `test/…`, each F1 with its 95 % bootstrap interval (`_low`, `_high`). "
+        "What went wrong: `errors.html`. How it learnt: `figures/learning_curve.png`."
+    )
+
+
+def _command() -> str | None:
+    """The command line that started this, if Hydra did."""
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    return " ".join(["python -m", hydra.job.name, *hydra.overrides.task])

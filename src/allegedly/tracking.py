@@ -7,19 +7,25 @@ the run goes untracked.
 import logging
 import math
 import os
+import re
 import subprocess
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from allegedly import corpus
 from allegedly.config import TrackingConfig
 from allegedly.corpus import Example
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
 log = logging.getLogger(__name__)
+# What MLflow would fill in by itself, and tells who and on whose account.
+NOBODY = {"mlflow.user": "unknown", "mlflow.source.git.repoURL": ""}
 
 
 class Run:
@@ -30,6 +36,7 @@ class Run:
         self.failed = False
         self.run_id: str | None = None
         self.model_id: str | None = None
+        self.datasets: dict[str, Any] = {}  # what `dataset` logged, by context
         self.model_version: str | None = None
 
     @property
@@ -61,26 +68,51 @@ class Run:
         def do(mlflow):
             from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-            mlflow.log_params({key: str(value)[:MAX_PARAM_VAL_LENGTH] for key, value in params.items()})
+            mlflow.log_params({key: neutral(str(value))[:MAX_PARAM_VAL_LENGTH] for key, value in params.items()})
 
         self.attempt("log parameters", do)
 
-    def metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    def metrics(self, metrics: Mapping[str, float], *, step: int | None = None, context: str | None = None) -> None:
+        """Log numbers, linked to the model once it is logged, and to the dataset that was logged as ``context``."""
         finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
-        self.attempt("log metrics", lambda mlflow: mlflow.log_metrics(finite, step=step))
+        dataset = self.datasets.get(context) if context else None
+
+        def do(mlflow):
+            mlflow.log_metrics(finite, step=step, model_id=self.model_id, dataset=dataset)
+
+        self.attempt("log metrics", do)
+
+    def history(self, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of a metric in order of steps, as the server holds them: of a resumed training all of it."""
+
+        def do(mlflow):
+            found = mlflow.MlflowClient().get_metric_history(self.run_id, metric)
+            return sorted({point.step: point.value for point in found}.items())
+
+        return self.attempt("read a metric", do) or []
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        self.attempt("set tags", lambda mlflow: mlflow.set_tags(dict(tags)))
+        cleaned = {key: neutral(value) for key, value in tags.items()}
+        self.attempt("set tags", lambda mlflow: mlflow.set_tags(cleaned))
 
     def dataset(self, examples: Sequence[Example], *, name: str, source: str, context: str) -> None:
-        """Log a split as an input of the run: its digest, schema and size, not its text."""
+        """Log a split as an input of the run: its digest, schema, size and sentences a label, not its text."""
 
         def do(mlflow):
             import pandas as pd
+            from mlflow.data.pandas_dataset import PandasDataset
+
+            class Split(PandasDataset):
+                @property
+                def profile(self) -> dict[str, int]:
+                    return {"sentences": len(examples), **Counter(self.df["label"])}
 
             frame = pd.DataFrame([vars(example) for example in examples])
-            dataset = mlflow.data.from_pandas(frame, source=source, targets="label", name=name)
-            mlflow.log_input(dataset, context=context)
+            plain = mlflow.data.from_pandas(frame, source=neutral(source))
+            digest = corpus.digest({name: examples})[:16]  # MLflow's own leaves out what stands below line 10,000
+            split = Split(frame, plain.source, targets="label", name=name, digest=digest)
+            mlflow.log_input(split, context=context)
+            self.datasets[context] = split
 
         self.attempt("log a dataset", do)
 
@@ -92,7 +124,7 @@ class Run:
         self.attempt("log figures", do)
 
     def text(self, text: str, path: str) -> None:
-        self.attempt("log a file", lambda mlflow: mlflow.log_text(text, path))
+        self.attempt("log a file", lambda mlflow: mlflow.log_text(neutral(text), path))
 
     def model(self, bundle: Path, *, metrics: Mapping[str, float], corpus_digest: str) -> None:
         """Log the bundle as a model that `mlflow.pyfunc` loads, register it, and name the better one champion."""
@@ -153,12 +185,14 @@ def start(config: TrackingConfig) -> Iterator[Run]:
     # Left to itself the client retries for minutes; a training should not wait for that.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(config.timeout))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "2")  # seconds; a short run shows some too
 
     def begin(mlflow):
         quiet()
         mlflow.set_tracking_uri(config.uri)
         mlflow.set_experiment(config.experiment)
-        run.run_id = mlflow.start_run(run_name=config.run_name).info.run_id
+        tags = NOBODY | {"mlflow.source.name": Path(sys.argv[0]).name}
+        run.run_id = mlflow.start_run(run_name=config.run_name, tags=tags, log_system_metrics=True).info.run_id
 
     run.attempt("start a run", begin)
     status = "FAILED"
@@ -187,6 +221,25 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("mlflow.utils.requirements_utils", "mlflow.models.model", "mlflow.pyfunc", "mlflow.types.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # that a server failed is said by us, once
+
+
+def neutral(value: Any) -> Any:
+    """The same text, or dict or list of texts, without who runs this: home folder and credentials in addresses.
+
+    >>> neutral({"uri": "https://ann:secret@example.org"})
+    {'uri': 'https://example.org'}
+    """
+    if isinstance(value, Mapping):
+        return {key: neutral(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [neutral(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    home = Path.home()
+    if len(home.parts) > 1:
+        value = re.sub(rf"{re.escape(str(home))}(?![\w.-])", "~", value)
+    return re.sub(r"(?<=://)[^/\s@]+@", "", value)
 
 
 def git_commit() -> str | None:

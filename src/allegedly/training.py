@@ -105,7 +105,7 @@ def train(config: TrainConfig) -> dict[str, float]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": tracking.git_commit(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "config": plain(config),
+        "config": tracking.neutral(plain(config)),
     }
     with tracking.start(config.tracking) as run:
         run_page.begin(run, config, splits, facts, device=device)
@@ -122,7 +122,7 @@ def train(config: TrainConfig) -> dict[str, float]:
             scores, probabilities = evaluate(folder, splits["test"])
             scores |= {f"final_validation/{key}": value for key, value in facts["validation"].items()}
             bundle.seal(folder, facts | {"scores": scores})
-        test_report = run_page.report(scores, corpus.label_ids(splits["test"]), probabilities)
+        test_report = run_page.test_report(scores, corpus.label_ids(splits["test"]), probabilities)
         log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", test_report)
 
         run.model(Path(config.output), metrics=scores, corpus_digest=corpus_digest)
@@ -300,9 +300,7 @@ def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float
     classifier = Classifier.load(folder, device="cpu")
     logits = classifier.logits([example.text for example in examples])
     probabilities, labels = calibration.apply(logits, classifier.temperature), corpus.label_ids(examples)
-    predicted = probabilities.argmax(axis=1)
-    low, high = evaluation.interval(labels, predicted)
-    scores = evaluation.score(labels, probabilities) | {"macro_f1_low": low, "macro_f1_high": high}
+    scores = evaluation.score_with_intervals(labels, probabilities)
     return {f"test/{key}": value for key, value in scores.items()}, probabilities
 
 
