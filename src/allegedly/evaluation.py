@@ -91,10 +91,13 @@ def intervals(
 
 
 def score_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """What `score` returns and, as NAME_low and NAME_high, the `intervals` of its F1 scores."""
-    scores = score(labels, probabilities)
-    for name, (low, high) in intervals(labels, probabilities.argmax(axis=1)).items():
-        scores |= {f"{name}_low": low, f"{name}_high": high}
+    """What `score` returns, each F1 followed by the ends of its `intervals` as NAME_low and NAME_high."""
+    found = intervals(labels, probabilities.argmax(axis=1))
+    scores = {}
+    for name, value in score(labels, probabilities).items():
+        scores[name] = value
+        if name in found:
+            scores[f"{name}_low"], scores[f"{name}_high"] = found[name]
     return scores
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from allegedly.evaluation import confusion, reliability
@@ -74,13 +75,13 @@ def learning_curve(loss: Sequence[tuple[int, float]], macro_f1: Sequence[tuple[i
     figure = Figure(figsize=SIZE, layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     above.plot(*zip(*loss, strict=True), color="#555555")
-    above.set(ylabel="training loss", ylim=(0, None), title="Learning curve")
+    above.set(ylabel="training loss", ylim=(0, 1.05 * max(value for _, value in loss)), title="Learning curve")
     below.plot(*zip(*macro_f1, strict=True), color="#0077aa", marker="o")
-    best_step, best = max(macro_f1, key=lambda point: point[1])
-    below.annotate(
-        f"{best:.3f}", (best_step, best), textcoords="offset points", xytext=(0, -14), ha="center", fontsize=9
-    )
+    step, best = max(macro_f1, key=lambda point: point[1])
+    away = 8 if best < 0.5 else -16  # points, towards the middle of the picture
+    below.annotate(f"{best:.3f}", (step, best), textcoords="offset points", xytext=(0, away), ha="center")
     below.set(xlabel="optimizer steps", ylabel="validation macro-F1", ylim=(0, 1.02))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure

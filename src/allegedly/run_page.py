@@ -151,7 +151,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _description(facts: Mapping[str, Any], splits: Mapping[str, Sequence[Example]], device: str) -> str:
-    sizes = ", ".join(f"{len(splits[split]):,} {context}" for split, context in CONTEXTS.items())
+    sizes = ", ".join(f"{len(splits[split]):,} {split}" for split in CONTEXTS)
     command = _command()
     return (
         f"**{facts['encoder']['name']}** on the corpus `{facts['corpus']['name']}` ({sizes} sentences), on {device}."

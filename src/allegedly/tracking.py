@@ -24,8 +24,6 @@ from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
 log = logging.getLogger(__name__)
-# What MLflow would fill in by itself, and tells who and on whose account.
-NOBODY = {"mlflow.user": "unknown", "mlflow.source.git.repoURL": ""}
 
 
 class Run:
@@ -137,12 +135,14 @@ class Run:
             from mlflow.types import ColSpec, Schema
 
             package = Path(__file__).parent
+            _, _, card = (bundle / "README.md").read_text(encoding="utf-8").split("---\n", 2)  # without front matter
             columns = [ColSpec("string", "label"), ColSpec("double", "probability")]
             info = mlflow.pyfunc.log_model(
                 name="stance",
                 python_model=str(package / "serving.py"),
                 code_paths=[str(package)],
-                artifacts={"bundle": str(bundle)},
+                artifacts={"bundle": os.path.relpath(bundle)},  # it is written down: no path of this machine
+                tags=nobody() | {"mlflow.note.content": card.strip()},
                 signature=ModelSignature(
                     inputs=Schema([ColSpec("string", "text")]),
                     outputs=Schema(columns + [ColSpec("double", label) for label in LABELS]),
@@ -191,8 +191,8 @@ def start(config: TrackingConfig) -> Iterator[Run]:
         quiet()
         mlflow.set_tracking_uri(config.uri)
         mlflow.set_experiment(config.experiment)
-        tags = NOBODY | {"mlflow.source.name": Path(sys.argv[0]).name}
-        run.run_id = mlflow.start_run(run_name=config.run_name, tags=tags, log_system_metrics=True).info.run_id
+        mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # else the UI looks for prompts
+        run.run_id = mlflow.start_run(run_name=config.run_name, tags=nobody(), log_system_metrics=True).info.run_id
 
     run.attempt("start a run", begin)
     status = "FAILED"
@@ -222,6 +222,11 @@ def quiet() -> None:
     for name in ("mlflow.utils.requirements_utils", "mlflow.models.model", "mlflow.pyfunc", "mlflow.types.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # that a server failed is said by us, once
+
+
+def nobody() -> dict[str, str]:
+    """Tags in place of those by which MLflow tells who started a run, from which folder and on whose account."""
+    return {"mlflow.user": "unknown", "mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.git.repoURL": ""}
 
 
 def neutral(value: Any) -> Any:
