@@ -191,7 +191,6 @@ def start(config: TrackingConfig) -> Iterator[Run]:
         quiet()
         mlflow.set_tracking_uri(config.uri)
         mlflow.set_experiment(config.experiment)
-        mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # else the UI looks for prompts
         run.run_id = mlflow.start_run(run_name=config.run_name, tags=nobody(), log_system_metrics=True).info.run_id
 
     run.attempt("start a run", begin)
