@@ -43,14 +43,15 @@ def main(arguments: list[str] | None = None) -> None:
         parquet = Path(options.input).suffix == ".parquet" or any(Path(options.input).glob("*.parquet"))
         # FAILFAST: a line that is not JSON stops the work instead of becoming a row without text
         rows = spark.read.parquet(options.input) if parquet else spark.read.json(options.input, mode="FAILFAST")
-        added = mlflow.models.get_model_info(options.model).signature.outputs.input_names()
-        clash = {"text"} - set(rows.columns) or set(added) & set(rows.columns)
+        added = {"label", "probability", "probabilities"}  # of what the model says, the part that is new
+        clash = {"text"} - set(rows.columns) or added & set(rows.columns)
         if clash:
             parser.error(f"{options.input}: needs a column text, and none named as what is added ({', '.join(clash)})")
         if options.partitions:
             rows = rows.repartition(options.partitions)
         label = mlflow.pyfunc.spark_udf(spark, options.model, env_manager="local")
-        labelled = rows.withColumn("found", label(struct(col("text")))).select("*", "found.*").drop("found")
+        found = [col(f"found.{name}") for name in sorted(added)]
+        labelled = rows.withColumn("found", label(struct(col("text")))).select("*", *found).drop("found")
         json_lines = options.output.endswith((".json", ".jsonl"))
         (labelled.write.json if json_lines else labelled.write.parquet)(options.output)
         seconds = time.perf_counter() - started

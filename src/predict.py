@@ -99,9 +99,9 @@ def model_folder(model: str) -> Path:
     """The bundle's folder; a registered model is fetched from the MLflow store, local or MLFLOW_TRACKING_URI."""
     if not model.startswith("models:/"):
         return Path(model)
-    from allegedly.tracking import fetch  # mlflow takes seconds to import: only where it is asked for
+    from allegedly import registry  # mlflow takes seconds to import: only where it is asked for
 
-    return fetch(model, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+    return registry.fetch(model, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", registry.STORE))
 
 
 class NothingRead(Exception):

@@ -21,6 +21,7 @@ ORDER = [
         "encoders",
         "serving",
         "tracking",
+        "registry",
         "run_page",
     ),
     *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training", "teaching"),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TextIO
+from typing import Any, TextIO
 
 from allegedly.labels import DEFINITIONS, LABELS
 
@@ -80,23 +80,26 @@ def write(
 
 
 def write_jsonl(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:
-    """Write one JSON object a line, probabilities rounded to 4 decimals.
-
-    Lone surrogates, which no UTF-8 file can hold, become U+FFFD. Raises ValueError for a probability that is
-    not a finite number.
-    """
+    """Write one `record` a line. Raises ValueError for a probability that is not a finite number."""
     for row in rows:
-        record = {
-            "file": encodable(row.file),
-            "index": row.index,
-            "start": row.start,
-            "end": row.end,
-            "text": encodable(row.text),
-            "label": row.label,
-            "probability": rounded(row.probability),
-            "probabilities": {label: rounded(row.probabilities[label]) for label in LABELS},
-        }
-        stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.write(json.dumps(record(row), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def record(row: Labelled) -> dict[str, Any]:
+    """Return a row as the JSON object of `predict` and of a server, probabilities rounded to 4 decimals.
+
+    Lone surrogates, which no UTF-8 file can hold, become U+FFFD.
+    """
+    return {
+        "file": encodable(row.file),
+        "index": row.index,
+        "start": row.start,
+        "end": row.end,
+        "text": encodable(row.text),
+        "label": row.label,
+        "probability": rounded(row.probability),
+        "probabilities": {label: rounded(row.probabilities[label]) for label in LABELS},
+    }
 
 
 def write_csv(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:

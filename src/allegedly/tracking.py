@@ -1,4 +1,4 @@
-"""A training's config, numbers, figures and bundle in, one MLflow run out; also fetches a registered bundle.
+"""A training's config, numbers, figures and bundle in, one MLflow run out.
 
 A tracking server that is down, slow or full never stops a training: the first failure is said once and the rest of
 the run goes untracked.
@@ -20,7 +20,6 @@ from typing import Any
 from allegedly import corpus
 from allegedly.config import TrackingConfig
 from allegedly.corpus import Example
-from allegedly.errors import InputError
 from allegedly.labels import LABELS
 
 log = logging.getLogger(__name__)
@@ -124,8 +123,8 @@ class Run:
     def text(self, text: str, path: str) -> None:
         self.attempt("log a file", lambda mlflow: mlflow.log_text(neutral(text), path))
 
-    def model(self, bundle: Path, *, metrics: Mapping[str, float], corpus_digest: str) -> None:
-        """Log the bundle as a model that `mlflow.pyfunc` loads, register it, and name the better one champion."""
+    def model(self, bundle: Path) -> None:
+        """Log the bundle as a model that `mlflow.pyfunc` loads (see `serving`)."""
 
         def do(mlflow):
             import onnxruntime
@@ -133,21 +132,28 @@ class Run:
             import tokenizers
             from mlflow.models import ModelSignature
             from mlflow.types import ColSpec, Schema
+            from mlflow.types.schema import AnyType, Object, Property
 
             package = Path(__file__).parent
             _, _, card = (bundle / "README.md").read_text(encoding="utf-8").split("---\n", 2)  # without front matter
-            columns = [ColSpec("string", "label"), ColSpec("double", "probability")]
+            # "Any" and not "string": MLflow would make the string "5" of a number, and "None" of a null, and serve it.
+            inputs = [ColSpec(AnyType(), name, required=False) for name in ("text", "article")]
+            outputs = [ColSpec("long", name) for name in ("row", "index", "start", "end")]
+            outputs += [ColSpec("string", "text"), ColSpec("string", "label"), ColSpec("double", "probability")]
+            outputs += [ColSpec(Object([Property(label, "double") for label in LABELS]), "probabilities")]
             info = mlflow.pyfunc.log_model(
                 name="stance",
                 python_model=str(package / "serving.py"),
                 code_paths=[str(package)],
                 artifacts={"bundle": os.path.relpath(bundle)},  # it is written down: no path of this machine
                 tags=nobody() | {"mlflow.note.content": card.strip()},
-                signature=ModelSignature(
-                    inputs=Schema([ColSpec("string", "text")]),
-                    outputs=Schema(columns + [ColSpec("double", label) for label in LABELS]),
+                signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
+                input_example=pd.DataFrame(
+                    [
+                        {"text": "The ministry denied that the dam had been mined.", "article": None},
+                        {"text": None, "article": "Officials warned of floods. Rain fell all night."},
+                    ]
                 ),
-                input_example=pd.DataFrame({"text": ["The ministry denied that the dam had been mined."]}),
                 pip_requirements=[
                     f"mlflow=={mlflow.__version__}",
                     f"onnxruntime=={onnxruntime.__version__}",
@@ -157,25 +163,8 @@ class Run:
                 ],
             )
             self.model_id = info.model_id
-            if self.config.registered_model:
-                self._register(mlflow, info.model_uri, metrics["test/macro_f1"], corpus_digest)
 
         self.attempt("log the model", do)
-
-    def _register(self, mlflow, model_uri: str, test_macro_f1: float, corpus_digest: str) -> None:
-        name = self.config.registered_model
-        client = mlflow.MlflowClient()
-        tags = {"test_macro_f1": f"{test_macro_f1:.4f}", "corpus_digest": corpus_digest}
-        version = mlflow.register_model(model_uri, name, tags=tags).version
-        try:
-            champion = client.get_model_version_by_alias(name, "champion")
-        except mlflow.exceptions.MlflowException:
-            champion = None  # the first model of this name
-        # Scores on different test splits cannot be compared: with a new corpus the newer model leads.
-        comparable = champion is not None and champion.tags.get("corpus_digest") == corpus_digest
-        better = not comparable or test_macro_f1 >= float(champion.tags["test_macro_f1"])
-        client.set_registered_model_alias(name, "champion" if better else "challenger", version)
-        self.model_version = f"{name} version {version}, @{'champion' if better else 'challenger'}"
 
 
 @contextmanager
@@ -253,29 +242,3 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def fetch(model_uri: str, *, tracking_uri: str) -> Path:
-    """Return the bundle folder of a registered model, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
-
-    Raises InputError if the store or the model is not there.
-    """
-    import mlflow
-
-    quiet()
-    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
-        raise InputError(f"{model_uri}: no MLflow store at {tracking_uri}; train first or set MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(model_uri))
-    except Exception as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
-        raise InputError(
-            f"{model_uri}: not to be had from {tracking_uri} ({reason}); see the names in 'make ui'"
-        ) from None
-    manifests = sorted(folder.glob("artifacts/*/bundle.json"))
-    if not manifests:
-        raise InputError(
-            f"{model_uri}: holds no bundle of this program; name a model that 'python -m train' registered"
-        )
-    return manifests[0].parent

@@ -46,6 +46,7 @@ from allegedly import (
     model_card,
     objective,
     optimization,
+    registry,
     run_page,
     tracking,
 )
@@ -125,10 +126,16 @@ def train(config: TrainConfig) -> dict[str, float]:
         test_report = run_page.test_report(scores, corpus.label_ids(splits["test"]), probabilities)
         log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", test_report)
 
-        run.model(Path(config.output), metrics=scores, corpus_digest=corpus_digest)
+        run.model(Path(config.output))
         costs = {"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]}
         costs |= {f"onnx/{key}": value for key, value in facts["onnx"].items()}
         run_page.results(run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output))
+        registry.register(
+            run,
+            scores,
+            test_digest=corpus.test_digest(splits["test"]),
+            score=lambda folder: evaluate(folder, splits["test"])[0],
+        )
     low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
     log.info("macro-F1 on the test split: %.3f (95 %% interval %.3f to %.3f)", scores["test/macro_f1"], low, high)
     log.info("bundle: %s", config.output)
