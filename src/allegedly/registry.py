@@ -173,7 +173,8 @@ def _champion(client, name: str):
 
 def _crown(client, name: str, version: str, *, by: str) -> None:
     """Make a version the champion, and the champion before it the previous one."""
-    aliases = client.get_registered_model(name).aliases
+    version = str(version)
+    aliases = {alias: str(number) for alias, number in client.get_registered_model(name).aliases.items()}
     if (old := aliases.get(CHAMPION)) not in (None, version):
         client.set_registered_model_alias(name, PREVIOUS, old)
     elif aliases.get(PREVIOUS) == version:
@@ -204,7 +205,7 @@ def make_champion(name: str, which: str, *, tracking_uri: str) -> str:
             f"{name}: has no version or alias {which!r} in {tracking_uri} ({_first_line(error)}); "
             "'python -m champion' lists what there is"
         ) from None
-    _crown(client, name, str(version), by="hand")
+    _crown(client, name, version, by="hand")
     return str(version)
 
 
