@@ -239,7 +239,8 @@ def _mark(parent: tracking.Run, study: optuna.Study, trial: optuna.trial.FrozenT
         client = mlflow.MlflowClient()
         if before and tracking.exists(mlflow, before):
             client.delete_tag(before, "best")
-        client.set_tag(run_id, "best", "true")
+        if run_id:
+            client.set_tag(run_id, "best", "true")
 
     parent.attempt("mark the best trial", move)
     study.set_user_attr("best_run_id", run_id)
