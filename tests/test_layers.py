@@ -24,7 +24,8 @@ ORDER = [
         "registry",
         "run_page",
     ),
-    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training", "teaching"),
+    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training"),
+    *("teaching", "baselines", "cross_validation", "sweeping"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
 MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]

@@ -39,12 +39,16 @@ def test_make_help_lists_every_target():
         assert f"make {target}" in said
 
 
-@pytest.mark.parametrize("command", commands("python -m train"))
+@pytest.mark.parametrize(
+    "command", commands("python -m train") + commands("python -m crossvalidate") + commands("make sweep")
+)
 def test_every_training_command_composes(command):
     config.register()
-    overrides = [word for word in shlex.split(command)[3:] if not word.startswith("-")]
+    words = shlex.split(command)
+    name, words = (words[1], words[2].removeprefix("ARGS=").split()) if words[0] == "make" else (words[2], words[3:])
+    overrides = [word for word in words if not word.startswith("-")]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        composed = compose("train", overrides=[word for word in overrides if "," not in word])
+        composed = compose(name, overrides=[word for word in overrides if "," not in word])
     config.check(OmegaConf.to_object(composed))
 
 

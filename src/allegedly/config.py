@@ -4,12 +4,14 @@ A field has the same name in the YAML, here and among the parameters of an MLflo
 have the right type but cannot work, before anything heavy is imported.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
@@ -32,6 +34,21 @@ class ClassWeights(Enum):
     none = "none"
     sqrt = "sqrt"
     balanced = "balanced"
+
+
+class ModelKind(Enum):
+    """What is trained: the transformer, or one of the yardsticks that it is measured against (allegedly.baselines)."""
+
+    transformer = "transformer"  # the encoder, fine-tuned
+    majority = "majority"
+    tfidf = "tfidf"
+    embeddings = "embeddings"  # of the frozen encoder
+
+
+@dataclass
+class ModelConfig:
+    kind: ModelKind = ModelKind.transformer
+    C: float = 1.0  # of a yardstick's logistic regression: the smaller, the more its weights are held down
 
 
 @dataclass
@@ -114,6 +131,7 @@ class TrackingConfig:
 class TrainConfig:
     seed: int = 13
     output: str = "models/stance"  # the bundle
+    model: ModelConfig = field(default_factory=ModelConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -130,10 +148,53 @@ class TeachConfig(TrainConfig):
     suspects_output: str = "outputs/suspects.jsonl"  # labels that the teacher finds hard to believe
 
 
+@dataclass
+class CrossValidateConfig(TrainConfig):
+    """Trainings whose product is how well they do on articles held out in turn, not a bundle."""
+
+    folds: int = 5
+
+
+@dataclass
+class Dimension:
+    """Where a sweep looks for one setting: from ``low`` to ``high``, both included, or among ``choices``."""
+
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None  # null takes any number between
+    log: bool = False  # on a logarithmic scale
+    choices: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SweepConfig(TrainConfig):
+    """Trainings whose product is the settings that do best on the validation split, not a bundle."""
+
+    n_trials: int = 20  # in all, those of earlier calls included
+    study: str = MISSING  # name in the storage; the same name goes on where it stopped
+    storage: str = "sqlite:///optuna.db"
+    n_startup_trials: int = 5  # trials before hopeless ones are recognised and stopped
+    search: dict[str, Any] = field(default_factory=dict)  # a Dimension for a key of trainer
+
+    def __post_init__(self):
+        # OmegaConf takes no new key of a dict of dataclasses from the command line: they get their type here.
+        self.search = {key: _dimension(key, value) for key, value in (self.search or {}).items()}
+
+
+def _dimension(key: str, value: Any) -> Dimension:
+    if isinstance(value, Dimension):
+        return value
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Dimension), value))
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise InputError(f"search.{key}: {str(error).splitlines()[0]}; give low and high, or choices") from None
+
+
 def check(config: TrainConfig) -> None:
     """Refuse what cannot work; raises InputError naming the key and the remedy."""
     encoder, trainer = config.encoder, config.trainer
-    if bool(encoder.packages) == bool(encoder.path):
+    needs_encoder = config.model.kind in (ModelKind.transformer, ModelKind.embeddings)
+    if needs_encoder and bool(encoder.packages) == bool(encoder.path):
         raise InputError("encoder: set either packages or path (encoder.path=FOLDER or a Hub name), not both or none")
     at_least = {
         "encoder.max_length": (encoder.max_length, 8),
@@ -152,6 +213,16 @@ def check(config: TrainConfig) -> None:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
     if isinstance(config, TeachConfig) and (config.folds < 2 or not config.seeds):
         raise InputError(f"folds: {config.folds}, seeds: {config.seeds}; give at least two folds and one seed")
+    if isinstance(config, CrossValidateConfig):
+        if config.folds < 2:
+            raise InputError(f"folds: {config.folds} is too small; give at least 2")
+        if trainer.distillation or trainer.hard_share:
+            raise InputError(
+                "trainer: the teacher has seen the labels that a fold holds out; cross-validate with "
+                "trainer.distillation=0 trainer.hard_share=0"
+            )
+    if not config.model.C > 0:
+        raise InputError(f"model.C: {config.model.C} must be above zero; 1 is usual")
     if config.tracking.enabled and not config.tracking.uri:
         raise InputError("tracking.uri: is empty; give tracking.uri=http://HOST:5000 or tracking.uri=sqlite:///FILE")
     gate = config.tracking.gate
@@ -180,6 +251,47 @@ def check(config: TrainConfig) -> None:
             )
     if not trainer.r_drop >= 0:
         raise InputError(f"trainer.r_drop: {trainer.r_drop} must not be negative")
+    if isinstance(config, SweepConfig):
+        _check_sweep(config)
+
+
+def _check_sweep(config: SweepConfig) -> None:
+    """Refuse a search in which some trial could not work, before hours are spent on it."""
+    if config.model.kind is not ModelKind.transformer:
+        raise InputError("model: a sweep looks for settings of the transformer; leave model=transformer")
+    if config.n_trials < 1 or config.n_startup_trials < 1:
+        raise InputError(f"n_trials: {config.n_trials}, n_startup_trials: {config.n_startup_trials}; give at least 1")
+    if not config.search:
+        raise InputError("search: is empty; name settings to look for, as configs/sweep.yaml does")
+    for key, dimension in config.search.items():
+        low, high = dimension.low, dimension.high
+        if bool(dimension.choices) == (low is not None or high is not None):
+            raise InputError(f"search.{key}: give either low and high or choices")
+        if not dimension.choices and (low is None or high is None or not low < high):
+            raise InputError(f"search.{key}: low is {low} and high {high}; give a low below a high")
+        if dimension.log and (not low or low <= 0 or dimension.step):
+            raise InputError(f"search.{key}: a logarithmic scale needs a low above zero and no step")
+        for value in dimension.choices or (low, high):
+            try:
+                check(tried(config, {key: value}))
+            except InputError as error:
+                raise InputError(
+                    f"search.{key}: {value} cannot be tried ({error}); '~search.{key}' leaves it out"
+                ) from None
+
+
+def tried(config: SweepConfig, settings: Mapping[str, Any]) -> TrainConfig:
+    """The training of a sweep with these settings of its trainer; they get their types from the schema.
+
+    Raises InputError for a setting that the trainer does not know or that has the wrong type.
+    """
+    whole = {key: int(x) if isinstance(x, float) and x.is_integer() else x for key, x in settings.items()}
+    try:  # an int does for a float, not the other way round
+        trainer = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config.trainer), whole))
+    except OmegaConfBaseException as error:
+        raise InputError(f"trainer: {str(error).splitlines()[0]}") from None
+    inherited = {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
+    return TrainConfig(**inherited | {"trainer": trainer})
 
 
 def load(composed: DictConfig, schema: type[TrainConfig] = TrainConfig) -> TrainConfig:
@@ -194,6 +306,8 @@ def plain(value: Any) -> Any:
     """Dataclasses and enums as dicts and strings, for JSON, YAML and MLflow."""
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
     return value.value if isinstance(value, Enum) else value
 
 
@@ -207,6 +321,8 @@ def _refuse_unknown(composed: DictConfig, schema: type, prefix: str) -> None:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra; configs/train.yaml and configs/teach.yaml name them first in their defaults."""
+    """Make the schemas known to Hydra; configs/NAME.yaml names NAME_schema first in its defaults."""
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     ConfigStore.instance().store(name="teach_schema", node=TeachConfig)
+    ConfigStore.instance().store(name="crossvalidate_schema", node=CrossValidateConfig)
+    ConfigStore.instance().store(name="sweep_schema", node=SweepConfig)

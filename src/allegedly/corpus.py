@@ -36,20 +36,20 @@ class Example:
     doubt: int = 0
 
 
-def read(folder: str | Path) -> dict[str, list[Example]]:
-    """Read and check the three splits of a corpus.
+def read(folder: str | Path, *, splits: Sequence[str] = SPLITS) -> dict[str, list[Example]]:
+    """Read and check a corpus: all of it, or those of its ``splits`` that are named; the other files stay closed.
 
     Raises InputError naming file and line of the first thing that is wrong: a missing or empty file, a line that is
     not a JSON object, a missing field, an unknown label, an id used twice, a sentence that stands in two splits, an
     article divided between splits, a label that the training split lacks.
     """
     folder = Path(folder)
-    splits: dict[str, list[Example]] = {}
+    found: dict[str, list[Example]] = {}
     seen_ids: dict[str, str] = {}
     seen_texts: dict[str, tuple[str, str]] = {}
     split_of: dict[str, str] = {}
-    for split in SPLITS:
-        splits[split] = []
+    for split in splits:
+        found[split] = []
         for where, example in _examples(folder / f"{split}.jsonl"):
             if example.id in seen_ids:
                 raise InputError(
@@ -65,11 +65,11 @@ def read(folder: str | Path) -> dict[str, list[Example]]:
             if first_split != split:
                 raise InputError(f"{where}: the same sentence stands at {first_where}; keep it in one split")
             seen_ids[example.id] = where
-            splits[split].append(example)
+            found[split].append(example)
     for label in LABELS:
-        if all(example.label != label for example in splits["train"]):
+        if all(example.label != label for example in found["train"]):
             raise InputError(f"{folder / 'train.jsonl'}: no sentence is labelled {label!r}; every label needs examples")
-    return splits
+    return found
 
 
 def _examples(path: Path) -> Iterator[tuple[str, Example]]:

@@ -49,9 +49,9 @@ def begin(
         tags["command"] = command
     run.tags({key: value for key, value in tags.items() if value})
     run.params(flat(schema.plain(config)))
-    for split, context in CONTEXTS.items():
+    for split, examples in splits.items():
         name, source = f"{config.corpus.name}-{split}", str(Path(config.corpus.path) / f"{split}.jsonl")
-        run.dataset(splits[split], name=name, source=source, context=context)
+        run.dataset(examples, name=name, source=source, context=CONTEXTS[split])
     run.text(OmegaConf.to_yaml(schema.plain(config)), "config.yaml")
     run.text(environment(), "environment.txt")
 
@@ -151,13 +151,17 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _description(facts: Mapping[str, Any], splits: Mapping[str, Sequence[Example]], device: str) -> str:
-    sizes = ", ".join(f"{len(splits[split]):,} {split}" for split in CONTEXTS)
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in splits.items())
     command = _command()
     return (
         f"**{facts['encoder']['name']}** on the corpus `{facts['corpus']['name']}` ({sizes} sentences), on {device}."
         + (f"\n\n`{command}`" if command else "")
-        + "\n\nScores that count: `test/…`, each F1 with its 95 % bootstrap interval (`_low`, `_high`). "
-        "What went wrong: `errors.html`. How it learnt: `figures/learning_curve.png`."
+        + (
+            ""
+            if "test" not in splits
+            else "\n\nScores that count: `test/…`, each F1 with its 95 % bootstrap interval (`_low`, `_high`). "
+            "What went wrong: `errors.html`. How it learnt: `figures/learning_curve.png`."
+        )
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from allegedly import calibration, corpus, encoders, encoding, evaluation, run_page, tracking, training
-from allegedly.config import TeachConfig, check, plain
+from allegedly.config import TeachConfig, TrainConfig, check, plain
 from allegedly.corpus import Example
 from allegedly.labels import LABELS
 
@@ -34,6 +34,7 @@ def teach(config: TeachConfig) -> dict[str, float]:
     encoder, _ = encoders.locate(config.encoder)
     fold_of = folds([example.article for example in examples], config.folds, seed=config.seed)
     probabilities = np.zeros((len(examples), len(LABELS)))
+    silent = tracking.Run(replace(config.tracking, enabled=False))  # the teaching is one run, not one a model
     with tracking.start(config.tracking) as run:
         run.params(run_page.flat(plain(config)))
         for fold in range(config.folds):
@@ -41,9 +42,12 @@ def teach(config: TeachConfig) -> dict[str, float]:
             others = [examples[i] for i in np.flatnonzero(fold_of != fold)]
             for seed in config.seeds:
                 log.info("fold %d of %d, seed %d", fold + 1, config.folds, seed)
-                probabilities[held_out] += _judge(
-                    config, encoder, seed, others, splits["validation"], [examples[i] for i in held_out]
-                ) / len(config.seeds)
+                on_validation, on_held_out = judge(
+                    replace(config, seed=seed), others, splits["validation"], [examples[i] for i in held_out],
+                    encoder=encoder, run=silent,
+                )  # fmt: skip
+                temperature = calibration.fit(on_validation, corpus.label_ids(splits["validation"]))
+                probabilities[held_out] += calibration.apply(on_held_out, temperature) / len(config.seeds)
         labels = corpus.label_ids(examples)
         scores = {f"out_of_fold/{key}": value for key, value in evaluation.score(labels, probabilities).items()}
         run.metrics(scores)
@@ -68,26 +72,22 @@ def teach(config: TeachConfig) -> dict[str, float]:
     return scores
 
 
-def _judge(
-    config: TeachConfig,
-    encoder: Path,
-    seed: int,
+def judge(
+    config: TrainConfig,
     examples: Sequence[Example],
     validation: Sequence[Example],
     held_out: Sequence[Example],
-) -> np.ndarray:
-    """Calibrated probabilities, of shape (n_sentences, n_labels), of one model for sentences that it was not shown."""
-    silent = tracking.Run(replace(config.tracking, enabled=False))  # the teaching is one run, not one a model
-    with tempfile.TemporaryDirectory(prefix="teacher-") as parent:
+    *,
+    encoder: Path,
+    run: tracking.Run,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, of shape (n_sentences, n_labels), of one model for validation and for sentences that it was not shown."""
+    with tempfile.TemporaryDirectory(prefix="fold-") as parent:
         folder = Path(parent) / "model"
         folder.mkdir()
-        model = training.fit(
-            replace(config, seed=seed), examples, validation,
-            encoder=encoder, folder=folder, run=silent,
-        )  # fmt: skip
+        model = training.fit(config, examples, validation, encoder=encoder, folder=folder, run=run)
         tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
-    temperature = calibration.fit(logits(model, tokenizer, validation), corpus.label_ids(validation))
-    return calibration.apply(logits(model, tokenizer, held_out), temperature)
+    return logits(model, tokenizer, validation), logits(model, tokenizer, held_out)
 
 
 @torch.inference_mode()

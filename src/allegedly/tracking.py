@@ -31,6 +31,7 @@ class Run:
     def __init__(self, config: TrackingConfig):
         self.config = config
         self.failed = False
+        self.status: str | None = None  # what the run ends as, if not as its block does
         self.run_id: str | None = None
         self.model_id: str | None = None
         self.datasets: dict[str, Any] = {}  # what `dataset` logged, by context
@@ -168,9 +169,13 @@ class Run:
 
 
 @contextmanager
-def start(config: TrackingConfig) -> Iterator[Run]:
-    """Open a run; when the block ends, mark it finished, failed or (Ctrl-C) killed."""
+def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | None = None) -> Iterator[Run]:
+    """Open a run; when the block ends, mark it finished, failed or (Ctrl-C) killed.
+
+    With an open ``parent`` it is nested in that one. ``run_id`` opens an earlier run again, if it is still there.
+    """
     run = Run(config)
+    run.failed = parent is not None and not parent.active
     # Left to itself the client retries for minutes; a training should not wait for that.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(config.timeout))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -180,7 +185,10 @@ def start(config: TrackingConfig) -> Iterator[Run]:
         quiet()
         mlflow.set_tracking_uri(config.uri)
         mlflow.set_experiment(config.experiment)
-        run.run_id = mlflow.start_run(run_name=config.run_name, tags=nobody(), log_system_metrics=True).info.run_id
+        known = run_id if run_id and exists(mlflow, run_id) else None
+        run.run_id = mlflow.start_run(
+            known, run_name=config.run_name, nested=parent is not None, tags=nobody(), log_system_metrics=True
+        ).info.run_id
 
     run.attempt("start a run", begin)
     status = "FAILED"
@@ -193,7 +201,15 @@ def start(config: TrackingConfig) -> Iterator[Run]:
     finally:
         if run.run_id is not None:
             run.failed = False  # one last try, so that the run does not stay open
-            run.attempt("end the run", lambda mlflow: mlflow.end_run(status))
+            run.attempt("end the run", lambda mlflow: mlflow.end_run(run.status or status))
+
+
+def exists(mlflow: Any, run_id: str) -> bool:
+    """Whether the store has this run and it has not been deleted."""
+    try:
+        return mlflow.get_run(run_id).info.lifecycle_stage == "active"
+    except mlflow.exceptions.MlflowException:
+        return False
 
 
 def quiet() -> None:

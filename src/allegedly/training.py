@@ -10,7 +10,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -72,21 +72,10 @@ def train(config: TrainConfig) -> dict[str, float]:
     bundle.refuse_foreign(Path(config.output))
     splits = corpus.read(config.corpus.path)
     corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
-    teacher = None
-    if config.trainer.distillation or config.trainer.hard_share:
-        teacher = corpus.read_teacher(config.corpus.teacher)
-    splits["train"] = corpus.select(
-        splits["train"],
-        config.trainer.max_train_sentences,
-        seed=config.seed,
-        hard_share=config.trainer.hard_share,
-        teacher=teacher,
-    )
-    missing = set(LABELS) - {example.label for example in splits["train"]}
-    if missing:
-        raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
+    teacher = read_teacher(config)
+    splits["train"] = draw(config, splits["train"], teacher)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
-    device = _device(config.trainer.device)
+    device = find_device(config.trainer.device)
     if _process() > 0:
         log.setLevel(logging.WARNING)
         silent = tracking.Run(dataclasses.replace(config.tracking, enabled=False))
@@ -96,18 +85,7 @@ def train(config: TrainConfig) -> dict[str, float]:
                 encoder=encoder, folder=Path(folder), run=silent, teacher=teacher,
             )  # fmt: skip
         return {}
-    facts = {
-        "encoder": {"name": config.encoder.name, "sha256": encoder_sha256},
-        "corpus": {
-            "name": config.corpus.name,
-            "digest": corpus_digest,
-            "sentences": {split: len(examples) for split, examples in splits.items()},
-        },
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_commit": tracking.git_commit(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "config": tracking.neutral(plain(config)),
-    }
+    facts = circumstances(config, splits, corpus_digest=corpus_digest, encoder_sha256=encoder_sha256)
     with tracking.start(config.tracking) as run:
         run_page.begin(run, config, splits, facts, device=device)
         started = time.perf_counter()
@@ -144,6 +122,45 @@ def train(config: TrainConfig) -> dict[str, float]:
     return scores
 
 
+def read_teacher(config: TrainConfig) -> dict[str, np.ndarray] | None:
+    """The teacher's probabilities by sentence id, if the training asks for any."""
+    if not (config.trainer.distillation or config.trainer.hard_share):
+        return None
+    return corpus.read_teacher(config.corpus.teacher)
+
+
+def draw(
+    config: TrainConfig, examples: Sequence[Example], teacher: Mapping[str, np.ndarray] | None = None
+) -> list[Example]:
+    """Those of the examples that the config says to train on; raises InputError if they lack a label."""
+    settings = config.trainer
+    drawn = corpus.select(
+        examples, settings.max_train_sentences, seed=config.seed, hard_share=settings.hard_share, teacher=teacher
+    )
+    missing = set(LABELS) - {example.label for example in drawn}
+    if missing:
+        raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
+    return drawn
+
+
+def circumstances(
+    config: TrainConfig, splits: Mapping[str, Sequence[Example]], *, corpus_digest: str, encoder_sha256: str
+) -> dict[str, Any]:
+    """What a manifest and a run tell of a training before it begins: on what, with what, when, at which commit."""
+    return {
+        "encoder": {"name": config.encoder.name, "sha256": encoder_sha256},
+        "corpus": {
+            "name": config.corpus.name,
+            "digest": corpus_digest,
+            "sentences": {split: len(examples) for split, examples in splits.items()},
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": tracking.git_commit(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "config": tracking.neutral(plain(config)),
+    }
+
+
 def fit(
     config: TrainConfig,
     train_examples: Sequence[Example],
@@ -153,11 +170,13 @@ def fit(
     folder: Path,
     run: tracking.Run,
     teacher: Mapping[str, np.ndarray] | None = None,
+    after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> torch.nn.Module:
     """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``.
 
     Without early stopping the last epoch is saved. ``teacher`` gives the probabilities, of shape (n_labels,), that a
-    teacher holds for a sentence's id. Raises
+    teacher holds for a sentence's id. ``after_epoch`` is given the validation scores, named as in MLflow, after every
+    epoch; what it raises ends the training. Raises
     InputError for a sentence that it lacks, a device that is not there, layers that cannot be frozen.
     """
     transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
@@ -179,7 +198,7 @@ def fit(
         distillation=settings.distillation,
     )
     rows = _dataset(encodings, np.concatenate([targets, objective.targets(corpus.label_ids(validation_examples))]))
-    device = _device(settings.device)
+    device = find_device(settings.device)
     precision = _precision(settings.precision, device)
     frozen, hidden = 0, None
     if settings.trained_layers is not None:
@@ -192,7 +211,7 @@ def fit(
         frozen_layers.cut_off(model, frozen) if hidden else contextlib.nullcontext(),
         first_token.only(model),
     ):
-        callbacks: list[TrainerCallback] = [_Report(run)]
+        callbacks: list[TrainerCallback] = [_Report(run, after_epoch)]
         if settings.early_stopping_patience:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
         trainer = _Trainer(
@@ -314,8 +333,9 @@ def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float
 class _Report(TrainerCallback):
     """Hands the Trainer's numbers to the MLflow run, and says one line an epoch."""
 
-    def __init__(self, run: tracking.Run):
+    def __init__(self, run: tracking.Run, after_epoch: Callable[[dict[str, float]], None] | None):
         self.run = run
+        self.after_epoch = after_epoch
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm"}
@@ -333,6 +353,8 @@ class _Report(TrainerCallback):
         }
         self.run.metrics(numbers | {"epoch": state.epoch or 0.0}, step=state.global_step)
         log.info("epoch %.1f: validation macro-F1 %.3f", state.epoch or 0.0, numbers["validation/macro_f1"])
+        if self.after_epoch:
+            self.after_epoch(numbers)
 
 
 class _Bar(transformers.ProgressCallback):
@@ -452,7 +474,8 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """The kind of device that ``trainer.device`` means here; raises InputError for one that is not there."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return found.type if found else "cpu"
