@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = [
     *("version", "labels", "errors", "config", "sentences", "reading", "corpus", "encoding", "backends", "calibration"),
     *("bundle", "classifier", "report", "labelling", "evaluation", "figures", "encoders", "serving", "tracking"),
-    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training", "teaching"),
+    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "checkpoints"),
+    *("training", "teaching"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
 MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]

@@ -29,6 +29,7 @@ class Run:
         self.config = config
         self.failed = False
         self.run_id: str | None = None
+        self.continued = False  # a run that was begun by a training that was killed: it knows its params and datasets
         self.model_version: str | None = None
 
     @property
@@ -56,6 +57,8 @@ class Run:
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log the flat config; values longer than the server takes are cut."""
+        if self.continued:
+            return
 
         def do(mlflow):
             from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
@@ -73,6 +76,8 @@ class Run:
 
     def dataset(self, examples: Sequence[Example], *, name: str, source: str, context: str) -> None:
         """Log a split as an input of the run: its digest, schema and size, not its text."""
+        if self.continued:
+            return
 
         def do(mlflow):
             import pandas as pd
@@ -146,8 +151,11 @@ class Run:
 
 
 @contextmanager
-def start(config: TrackingConfig) -> Iterator[Run]:
-    """Open a run; when the block ends, mark it finished, failed or (Ctrl-C) killed."""
+def start(config: TrackingConfig, *, run_id: str | None = None) -> Iterator[Run]:
+    """Open a run, or go on with run ``run_id``; when the block ends, mark it finished, failed or (Ctrl-C) killed.
+
+    Where ``run_id`` is no longer in the store that is said, and a new run opened.
+    """
     run = Run(config)
     # Left to itself the client retries for minutes; a training should not wait for that.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(config.timeout))
@@ -156,8 +164,12 @@ def start(config: TrackingConfig) -> Iterator[Run]:
     def begin(mlflow):
         quiet()
         mlflow.set_tracking_uri(config.uri)
-        mlflow.set_experiment(config.experiment)
-        run.run_id = mlflow.start_run(run_name=config.run_name).info.run_id
+        experiment = mlflow.set_experiment(config.experiment)
+        run.continued = run_id is not None and _is_there(mlflow, run_id, experiment.experiment_id)
+        if run_id is not None and not run.continued:
+            log.warning("tracking: run %s is not in %s; a new run goes on in its place", run_id, config.uri)
+        which = {"run_id": run_id} if run.continued else {"run_name": config.run_name}
+        run.run_id = mlflow.start_run(**which).info.run_id
 
     run.attempt("start a run", begin)
     status = "FAILED"
@@ -171,6 +183,16 @@ def start(config: TrackingConfig) -> Iterator[Run]:
         if run.run_id is not None:
             run.failed = False  # one last try, so that the run does not stay open
             run.attempt("end the run", lambda mlflow: mlflow.end_run(status))
+
+
+def _is_there(mlflow, run_id: str, experiment_id: str) -> bool:
+    try:
+        info = mlflow.get_run(run_id).info
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the server failed, not the run
+            raise
+        return False
+    return info.lifecycle_stage == "active" and info.experiment_id == experiment_id
 
 
 def quiet() -> None:
