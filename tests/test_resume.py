@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from allegedly.errors import InputError
 
 # Children are forked from a process that has imported all and computed nothing: quick, and no thread is lost.
 children = multiprocessing.get_context("forkserver")
-children.set_forkserver_preload(["allegedly.training", "train"])
+children.set_forkserver_preload(["allegedly.training"])
 
 # Three epochs of 48 sentences in batches of eight are 18 steps.
 VARIANTS = {
@@ -94,6 +95,7 @@ def fit(config, folder: Path, *, kill_at=None, kill_in_write=None, due_at=None, 
     if port:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     torch.save = torch.load = no_pickle
     folder.mkdir(exist_ok=True)
@@ -289,16 +291,21 @@ def test_two_processes_go_on_together(variant, tiny_encoder, corpus_folder, tmp_
 
 def train(overrides: list[str], *, kill_at: int) -> None:
     """In a child: `python -m train` that is killed after a step."""
+    import torch
+
     from allegedly import training
 
+    torch.set_num_threads(1)
     training._Report.on_step_end = partialmethod(die_at, kill_at)
     sys.argv = ["train", *overrides]
-    sys.modules["train"].main() if "train" in sys.modules else __import__("train").main()
+    runpy.run_module("train", run_name="__main__", alter_sys=True)
 
 
-def test_the_command_goes_on_in_the_same_mlflow_run(uninterrupted, tiny_encoder, corpus_folder, tmp_path):
+def test_the_command_goes_on_in_the_same_mlflow_run(uninterrupted, tiny_encoder, corpus_folder, tmp_path, monkeypatch):
     import mlflow
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in the children: sums over several threads round differently
+    monkeypatch.chdir(tmp_path)
     overrides = [
         "encoder=hub", f"encoder.path={tiny_encoder}", "encoder.max_length=32", "corpus=own",
         f"corpus.path={corpus_folder}", f"output={tmp_path}/models/stance", f"hydra.run.dir={tmp_path}/outputs",
@@ -307,12 +314,7 @@ def test_the_command_goes_on_in_the_same_mlflow_run(uninterrupted, tiny_encoder,
         "trainer.early_stopping_patience=0", "trainer.device=cpu", "trainer.precision=fp32",
         "trainer.progress_bar=false", "trainer.save_minutes=0",
     ]  # fmt: skip
-    here = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        assert in_child(train, overrides, kill_at=8) == -signal.SIGKILL
-    finally:
-        os.chdir(here)
+    assert in_child(train, overrides, kill_at=8) == -signal.SIGKILL
     place = tmp_path / "models" / ".stance.resume"
     assert not (tmp_path / "models" / "stance").exists()
     refused = run("train", *overrides, "trainer.resume=true", "trainer.learning_rate=0.004", "seed=14", cwd=tmp_path)
