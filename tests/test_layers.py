@@ -24,7 +24,7 @@ ORDER = [
         "registry",
         "run_page",
     ),
-    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "training"),
+    *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "checkpoints", "training"),
     *("teaching", "baselines", "cross_validation", "sweeping"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")

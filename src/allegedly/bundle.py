@@ -89,6 +89,18 @@ def _restore(folder: Path) -> None:
             os.rename(_previous(folder), folder)
 
 
+def _draft_prefix(folder: Path) -> str:
+    return f".{folder.name}.draft-"
+
+
+def remove_drafts(folder: str | Path) -> None:
+    """Remove what killed processes left half-written; only for who knows that nobody writes ``folder`` now."""
+    folder = Path(folder).absolute()
+    for path in folder.parent.iterdir():
+        if path.name.startswith(_draft_prefix(folder)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def replacing(folder: str | Path) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends without an error it takes the place of ``folder``.
@@ -100,7 +112,7 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _restore(folder)
     refuse_foreign(folder)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.draft-", dir=folder.parent))
+    draft = Path(tempfile.mkdtemp(prefix=_draft_prefix(folder), dir=folder.parent))
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp makes folders that only their owner can read

@@ -102,6 +102,8 @@ class TrainerConfig:
     logging_steps: int = 20
     device: str = "auto"  # auto takes the accelerator that torch finds; cpu stays on the CPU
     progress_bar: bool = True
+    resume: bool = False  # go on where the same training was killed; afresh if there is nothing to go on from
+    save_minutes: float = 5  # between checkpoints: a killed training loses at most so much
 
 
 @dataclass
@@ -211,6 +213,8 @@ def check(config: TrainConfig) -> None:
     for key, (value, minimum) in at_least.items():
         if value < minimum:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
+    if isinstance(config, TeachConfig) and trainer.resume:
+        raise InputError("trainer.resume: python -m teach cannot be resumed; set it to false")
     if isinstance(config, TeachConfig) and (config.folds < 2 or not config.seeds):
         raise InputError(f"folds: {config.folds}, seeds: {config.seeds}; give at least two folds and one seed")
     if isinstance(config, CrossValidateConfig):
@@ -249,8 +253,9 @@ def check(config: TrainConfig) -> None:
             raise InputError(
                 f"trainer.{key}: needs a teacher; give corpus.teacher=FILE (python -m teach writes it) or set it to 0"
             )
-    if not trainer.r_drop >= 0:
-        raise InputError(f"trainer.r_drop: {trainer.r_drop} must not be negative")
+    for key in ("r_drop", "save_minutes"):
+        if not getattr(trainer, key) >= 0:
+            raise InputError(f"trainer.{key}: {getattr(trainer, key)} must not be negative")
     if isinstance(config, SweepConfig):
         _check_sweep(config)
 

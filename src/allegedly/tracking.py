@@ -35,6 +35,7 @@ class Run:
         self.run_id: str | None = None
         self.model_id: str | None = None
         self.datasets: dict[str, Any] = {}  # what `dataset` logged, by context
+        self.continued = False  # a run that was begun by a training that was killed: it knows its params and datasets
         self.model_version: str | None = None
 
     @property
@@ -62,6 +63,8 @@ class Run:
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log the flat config; values longer than the server takes are cut."""
+        if self.continued:
+            return
 
         def do(mlflow):
             from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
@@ -109,7 +112,8 @@ class Run:
             plain = mlflow.data.from_pandas(frame, source=neutral(source))
             digest = corpus.digest({name: examples})[:16]  # MLflow's own leaves out what stands below line 10,000
             split = Split(frame, plain.source, targets="label", name=name, digest=digest)
-            mlflow.log_input(split, context=context)
+            if not self.continued:
+                mlflow.log_input(split, context=context)
             self.datasets[context] = split
 
         self.attempt("log a dataset", do)
@@ -170,9 +174,10 @@ class Run:
 
 @contextmanager
 def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | None = None) -> Iterator[Run]:
-    """Open a run; when the block ends, mark it finished, failed or (Ctrl-C) killed.
+    """Open a run, or go on with run ``run_id``; when the block ends, mark it finished, failed or (Ctrl-C) killed.
 
-    With an open ``parent`` it is nested in that one. ``run_id`` opens an earlier run again, if it is still there.
+    With an open ``parent`` it is nested in that one. Where ``run_id`` is no longer in the store that is said, and a
+    new run opened.
     """
     run = Run(config)
     run.failed = parent is not None and not parent.active
@@ -184,11 +189,12 @@ def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | No
     def begin(mlflow):
         quiet()
         mlflow.set_tracking_uri(config.uri)
-        mlflow.set_experiment(config.experiment)
-        known = run_id if run_id and exists(mlflow, run_id) else None
-        run.run_id = mlflow.start_run(
-            known, run_name=config.run_name, nested=parent is not None, tags=nobody(), log_system_metrics=True
-        ).info.run_id
+        experiment = mlflow.set_experiment(config.experiment)
+        run.continued = run_id is not None and exists(mlflow, run_id, experiment.experiment_id)
+        if run_id is not None and not run.continued:
+            log.warning("tracking: run %s is not in %s; a new run goes on in its place", run_id, config.uri)
+        which = {"run_id": run_id} if run.continued else {"run_name": config.run_name, "tags": nobody()}
+        run.run_id = mlflow.start_run(**which, nested=parent is not None, log_system_metrics=True).info.run_id
 
     run.attempt("start a run", begin)
     status = "FAILED"
@@ -204,12 +210,15 @@ def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | No
             run.attempt("end the run", lambda mlflow: mlflow.end_run(run.status or status))
 
 
-def exists(mlflow: Any, run_id: str) -> bool:
-    """Whether the store has this run and it has not been deleted."""
+def exists(mlflow: Any, run_id: str, experiment_id: str | None = None) -> bool:
+    """Whether the store has this run (in this experiment) and it has not been deleted."""
     try:
-        return mlflow.get_run(run_id).info.lifecycle_stage == "active"
-    except mlflow.exceptions.MlflowException:
+        info = mlflow.get_run(run_id).info
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the server failed, not the run
+            raise
         return False
+    return info.lifecycle_stage == "active" and experiment_id in (None, info.experiment_id)
 
 
 def quiet() -> None:

@@ -27,7 +27,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     EarlyStoppingCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -36,6 +35,7 @@ from allegedly import (
     backends,
     bundle,
     calibration,
+    checkpoints,
     corpus,
     encoders,
     encoding,
@@ -65,8 +65,9 @@ def train(config: TrainConfig) -> dict[str, float]:
     """Train, write the bundle ``config.output`` and return its scores, named ``final_validation/…`` and ``test/…``.
 
     Started by ``torchrun`` or ``accelerate launch`` it trains on several devices; the first process does all but the
-    training alone, and the others return no scores. Raises InputError for a config that cannot work, a faulty corpus,
-    an encoder that is not there.
+    training alone, and the others return no scores. With ``trainer.resume`` a killed training goes on and ends as it
+    would have. Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there, another
+    training for the same output, one to be resumed that differs.
     """
     check(config)
     bundle.refuse_foreign(Path(config.output))
@@ -83,16 +84,29 @@ def train(config: TrainConfig) -> dict[str, float]:
             fit(
                 config, splits["train"], splits["validation"],
                 encoder=encoder, folder=Path(folder), run=silent, teacher=teacher,
+                resumable=checkpoints.beside(config.output),
             )  # fmt: skip
         return {}
     facts = circumstances(config, splits, corpus_digest=corpus_digest, encoder_sha256=encoder_sha256)
-    with tracking.start(config.tracking) as run:
+    identity = run_page.flat(plain(config) | {"versions": facts["versions"]}) | {
+        "corpus_digest": corpus_digest,
+        "encoder_sha256": encoder_sha256,
+        "teacher_sha256": bundle.digest(Path(config.corpus.teacher)) if teacher is not None else None,
+        "device": device,
+        "precision": _precision(config.trainer.precision, device).value,
+        "processes": _processes(),
+    }
+    with (
+        checkpoints.unfinished(config.output, identity, resume=config.trainer.resume) as unfinished,
+        tracking.start(config.tracking, run_id=unfinished.run_id) as run,
+    ):
         run_page.begin(run, config, splits, facts, device=device)
-        started = time.perf_counter()
+        unfinished.told_to(run.run_id)
+        started = time.perf_counter() - checkpoints.seconds(unfinished.folder)
         with bundle.replacing(config.output) as folder:
             model = fit(
                 config, splits["train"], splits["validation"],
-                encoder=encoder, folder=folder, run=run, teacher=teacher,
+                encoder=encoder, folder=folder, run=run, teacher=teacher, resumable=unfinished.folder,
             )  # fmt: skip
             del model  # from here on only what was saved counts
             facts |= {"train_seconds": round(time.perf_counter() - started, 1)}
@@ -171,13 +185,15 @@ def fit(
     run: tracking.Run,
     teacher: Mapping[str, np.ndarray] | None = None,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
+    resumable: Path | None = None,
 ) -> torch.nn.Module:
     """Fine-tune the encoder and save its best epoch by validation macro-F1, and the tokenizer, into ``folder``.
 
     Without early stopping the last epoch is saved. ``teacher`` gives the probabilities, of shape (n_labels,), that a
     teacher holds for a sentence's id. ``after_epoch`` is given the validation scores, named as in MLflow, after every
-    epoch; what it raises ends the training. Raises
-    InputError for a sentence that it lacks, a device that is not there, layers that cannot be frozen.
+    epoch; what it raises ends the training. ``resumable`` is the folder for checkpoints, from the newest of which
+    ``trainer.resume`` goes on; None keeps them only while it trains. Raises InputError for a sentence that the teacher
+    lacks, a device that is not there, layers that cannot be frozen, a checkpoint that cannot be read.
     """
     transformers.logging.set_verbosity_error()  # else it warns that the classification head is new
     transformers.logging.disable_progress_bar()  # of loading weights; the Trainer's own bar stays
@@ -207,7 +223,9 @@ def fit(
         own = device if device == "cpu" else f"{device}:{int(os.environ.get('LOCAL_RANK', 0))}"
         hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=own)
     with (
-        tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoints,
+        contextlib.nullcontext(resumable)
+        if resumable
+        else tempfile.TemporaryDirectory(prefix=".checkpoints-", dir=folder.parent) as checkpoint_folder,
         frozen_layers.cut_off(model, frozen) if hidden else contextlib.nullcontext(),
         first_token.only(model),
     ):
@@ -218,7 +236,7 @@ def fit(
             settings=settings,
             weights=objective.class_weights(labels, settings.class_weights),
             model=model,
-            args=_arguments(config, checkpoints, len(labels), device=device, precision=precision),
+            args=_arguments(config, str(checkpoint_folder), len(labels), device=device, precision=precision),
             train_dataset=rows.select(range(len(labels))),
             eval_dataset=rows.select(range(len(labels), len(rows))),
             data_collator=partial(_collate, pad_id=int(model.config.pad_token_id or 0), hidden=hidden),
@@ -230,13 +248,13 @@ def fit(
         if settings.progress_bar:
             trainer.add_callback(_Bar)
         log.info("training %s on %d sentences on %s in %s", config.encoder.name, len(labels), device, precision.value)
-        trainer.train()
+        trainer.train(checkpoints.latest(resumable) if resumable and settings.resume else None)
     model.save_pretrained(folder)  # whole again
     return model
 
 
 def _arguments(
-    config: TrainConfig, checkpoints: str, sentences: int, *, device: str, precision: Precision
+    config: TrainConfig, checkpoint_folder: str, sentences: int, *, device: str, precision: Precision
 ) -> TrainingArguments:
     settings = config.trainer
     sentences_a_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * _processes()
@@ -251,7 +269,7 @@ def _arguments(
             "save_steps": total_steps,
         }
     return TrainingArguments(
-        output_dir=checkpoints,
+        output_dir=checkpoint_folder,
         seed=config.seed,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -272,8 +290,7 @@ def _arguments(
         load_best_model_at_end=settings.early_stopping_patience > 0,
         metric_for_best_model="macro_f1",
         greater_is_better=True,
-        save_total_limit=1,
-        save_only_model=True,
+        restore_callback_states_from_checkpoint=True,
         logging_steps=settings.logging_steps,
         logging_first_step=True,
         report_to="none",  # our own callback reports; MLflow's would stop a training when the server fails
@@ -369,11 +386,11 @@ def _epoch_scores(prediction: transformers.EvalPrediction) -> dict[str, float]:
     return evaluation.score(labels, calibration.apply(prediction.predictions, 1.0))
 
 
-class _Trainer(Trainer):
+class _Trainer(checkpoints.ResumableTrainer):
     """A Trainer with our loss, one learning rate a layer, and what asks for a second pass over a batch."""
 
     def __init__(self, *, settings: TrainerConfig, weights: np.ndarray, **arguments: Any):
-        super().__init__(**arguments)
+        super().__init__(save_minutes=settings.save_minutes, **arguments)
         self.settings = settings
         self.weights = torch.as_tensor(weights, dtype=torch.float32, device=self.args.device)
         self.model_accepts_loss_kwargs = True  # the loss is divided by the sentences of all accumulated batches
