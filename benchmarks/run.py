@@ -57,7 +57,7 @@ def machine() -> str:
 
 
 def size(model: str) -> str:
-    return f"model.onnx {os.path.getsize(Path(model) / 'model.onnx') / 1e6:.0f} MB"
+    return f"CPU model {os.path.getsize(Path(model) / 'model.onnx.data') / 1e6:.0f} MB"
 
 
 def texts(number: int) -> list[str]:
@@ -97,10 +97,14 @@ def speed(options) -> None:
 
     def plain_onnx(batch_size: int) -> Callable[[], None]:
         def run() -> None:
-            for _, batch in encoding.batches(
-                encodings, batch_size=batch_size, pad_id=int(classifier.manifest["pad_id"])
-            ):
-                session.run(["logits"], batch)
+            order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
+            for first in range(0, len(order), batch_size):
+                chosen = [encodings[i].ids for i in order[first : first + batch_size]]
+                ids = np.zeros((len(chosen), len(chosen[-1])), dtype=np.int64)
+                mask = np.zeros_like(ids)
+                for row, found_ids in enumerate(chosen):
+                    ids[row, : len(found_ids)], mask[row, : len(found_ids)] = found_ids, 1
+                session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
 
         return run
 
@@ -245,7 +249,7 @@ def tiny_bundle(folder: Path) -> Path:
         shutil.copy(encoder / name, target)
     export.export(target)
     (target / "README.md").write_text("Random weights, for measuring memory.\n")
-    bundle.seal(target, {"temperature": 1.0, "max_length": 128, "pad_id": 0})
+    bundle.seal(target, {"temperature": 1.0, "max_length": 128})
     return target
 
 

@@ -5,7 +5,7 @@
 
 Every row is labelled as one sentence, as `python -m predict --lines` does. The model is the one that MLflow logged
 (`--model`, from the store that MLFLOW_TRACKING_URI names, `sqlite:///mlflow.db` by default); it needs no installed
-`allegedly`, only onnxruntime and tokenizers on every worker. On a cluster submit this same file with `spark-submit`.
+`allegedly`, only openvino and tokenizers on every worker. On a cluster submit this same file with `spark-submit`.
 The last line says how long it took.
 """
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from allegedly import labelling, reading, report
-from allegedly.classifier import BATCH_SIZE, Classifier
+from allegedly.classifier import Classifier
 from allegedly.errors import InputError
 
 
@@ -78,9 +78,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--batch-size",
         type=positive,
-        default=BATCH_SIZE,
         metavar="N",
-        help="default: %(default)s, best on a CPU; an accelerator likes more",
+        help="sentences at a time, at most; default: as many as suit the device",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="of the CPU; default: OMP_NUM_THREADS, or all cores"

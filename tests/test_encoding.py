@@ -65,7 +65,7 @@ def test_any_text_has_ids(tokenizer, text):
 
 def test_encode_of_nothing_is_nothing(tokenizer):
     assert encode(tokenizer, []) == []
-    assert list(batches([], batch_size=4, pad_id=0)) == []
+    assert list(batches([], batch_size=4)) == []
 
 
 @pytest.fixture
@@ -74,29 +74,27 @@ def encodings(tokenizer):
     return encode(tokenizer, ["mayor " * int(n) for n in lengths])
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 53, 100])
-def test_batches_cover_every_position_exactly_once(encodings, batch_size):
-    groups = [positions.tolist() for positions, _ in batches(encodings, batch_size=batch_size, pad_id=0)]
+@pytest.mark.parametrize("limit", [{}, {"batch_size": 1}, {"batch_size": 3}, {"batch_tokens": 20}, {"batch_tokens": 1}])
+def test_batches_cover_every_position_exactly_once(encodings, limit):
+    groups = [positions.tolist() for positions, _ in batches(encodings, **limit)]
     assert sorted(sum(groups, [])) == list(range(53))
-    assert all(len(group) == batch_size for group in groups[:-1])
-    assert 1 <= len(groups[-1]) <= batch_size
 
 
-def test_batches_hold_the_ids_then_pad_id_and_a_mask_that_tells_them_apart(encodings):
-    for positions, batch in batches(encodings, batch_size=7, pad_id=77):
+def test_a_batch_holds_no_more_than_was_asked_for(encodings):
+    for positions, _ in batches(encodings, batch_size=3):
+        assert 1 <= len(positions) <= 3
+    for positions, batch in batches(encodings, batch_tokens=20):
+        assert len(positions) == 1 or batch["input_ids"].size <= 20
+
+
+def test_a_batch_holds_sentences_of_one_length_and_no_padding(encodings):
+    for positions, batch in batches(encodings, batch_size=7):
         assert set(batch) == {"input_ids", "attention_mask"}
-        width = max(len(encodings[p].ids) for p in positions)
-        for array in batch.values():
-            assert array.dtype == np.int64
-            assert array.shape == (len(positions), width)
-        for position, ids, mask in zip(positions, batch["input_ids"], batch["attention_mask"], strict=True):
-            expected = encodings[position].ids
-            assert ids.tolist() == expected + [77] * (width - len(expected))
-            assert mask.tolist() == [1] * len(expected) + [0] * (width - len(expected))
+        assert all(array.dtype == np.int64 for array in batch.values())
+        assert batch["input_ids"].tolist() == [encodings[position].ids for position in positions]
+        assert batch["attention_mask"].min() == 1
 
 
-def test_a_batch_holds_sentences_of_like_length(encodings):
-    groups = [positions for positions, _ in batches(encodings, batch_size=7, pad_id=0)]
-    spans = [[len(encodings[p].ids) for p in group] for group in groups]
-    for shorter, longer in zip(spans, spans[1:], strict=False):
-        assert max(shorter) <= min(longer)  # no batch reaches into the lengths of another
+def test_the_longest_come_first_so_that_too_much_memory_shows_at_once(encodings):
+    lengths = [batch["input_ids"].shape[1] for _, batch in batches(encodings, batch_size=7)]
+    assert lengths == sorted(lengths, reverse=True)

@@ -226,7 +226,7 @@ def test_the_torch_backend_serves_predict_too(workplace, monkeypatch):
 
     texts = [text for texts in SENTENCES.values() for text in texts]
     onnx = Classifier.load(workplace / "models" / "stance", device="cpu").predict(texts)
-    monkeypatch.setattr(backends, "onnx_backend", lambda folder, threads: backends.torch_backend(folder, device="cpu"))
+    monkeypatch.setattr(backends, "cpu_backend", lambda folder, threads: backends.torch_backend(folder, device="cpu"))
     torch = Classifier.load(workplace / "models" / "stance", device="cpu").predict(texts)
     assert [p.label for p in torch] == [p.label for p in onnx]
     assert [p.probability for p in torch] == pytest.approx([p.probability for p in onnx], abs=1e-4)

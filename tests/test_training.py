@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, SENTENCES, tiny_config
 
 from allegedly import corpus
-from allegedly.backends import onnx_backend, torch_backend
+from allegedly.backends import cpu_backend, torch_backend
 from allegedly.classifier import Classifier
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_weights(tiny_encoder, tiny_corpus, tmp_pat
 def test_torch_and_onnx_give_the_same_logits(tiny_bundle):
     classifier = Classifier.load(tiny_bundle, device="cpu")
     found = []
-    for backend in (onnx_backend(tiny_bundle), torch_backend(tiny_bundle, device="cpu")):
+    for backend in (cpu_backend(tiny_bundle), torch_backend(tiny_bundle, device="cpu")):
         one = Classifier(classifier.tokenizer, backend, 1.0, classifier.manifest)
         found.append(one.logits([*TEXTS, "the", "The dam " * 40]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)

@@ -1,7 +1,7 @@
-"""Encoded batch in, logits out: ONNX Runtime on a CPU, torch on an accelerator.
+"""Encoded batches in, logits out: OpenVINO on a CPU, torch on an accelerator.
 
     backend = open_backend(folder, device="auto")
-    backend({"input_ids": ..., "attention_mask": ...})   # int64 (n, n_tokens) each -> float32 (n, n_labels)
+    backend([{"input_ids": ..., "attention_mask": ...}])   # int64 (n, n_tokens) each -> [float32 (n, n_labels)]
 
 torch is imported only by the function that needs it: a prediction on a CPU starts without it.
 """
@@ -9,20 +9,24 @@ torch is imported only by the function that needs it: a prediction on a CPU star
 import importlib.util
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
 from allegedly.errors import InputError
 
-Backend = Callable[[dict[str, np.ndarray]], np.ndarray]
+Batch = dict[str, np.ndarray]
+Backend = Callable[[Iterable[Batch]], list[np.ndarray]]  # the logits of every batch, in order
+QUANTIZATION_GROUP = 64  # channels of a token that share a scale while eight-bit weights are multiplied
 
 
 def open_backend(folder: Path, *, device: str = "auto", threads: int | None = None) -> Backend:
     """Load the model of a bundle for ``device``; raises InputError where the device is not there."""
     device = choose_device(device)
-    return onnx_backend(folder, threads=threads) if device == "cpu" else torch_backend(folder, device=device)
+    return cpu_backend(folder, threads=threads) if device == "cpu" else torch_backend(folder, device=device)
 
 
 def choose_device(device: str) -> str:
@@ -62,17 +66,36 @@ def accelerator_likely() -> bool:
     return apple_silicon or any(os.path.exists(node) for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
 
 
-def onnx_backend(folder: Path, *, threads: int | None = None) -> Backend:
-    """Open ``model.onnx`` on the CPU; ``threads`` None takes `available_cores`."""
-    import onnxruntime
+def cpu_backend(folder: Path, *, threads: int | None = None) -> Backend:
+    """Open ``model.onnx`` on the CPU; ``threads`` None takes `available_cores`.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = 3  # errors only: its warnings are for those who build models
-    session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
-    )
-    return lambda batch: session.run(["logits"], batch)[0]
+    Every thread works on a batch of its own. Where the CPU multiplies eight-bit numbers (VNNI), OpenVINO rounds what
+    meets eight-bit weights to eight bits too, token by token: what a sentence gets depends on it alone.
+    """
+    import openvino
+
+    threads = threads or available_cores()
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",  # elsewhere than in these products; bf16 would differ from CPU to CPU
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": QUANTIZATION_GROUP,
+    }
+    model = openvino.Core().compile_model(str(folder / "model.onnx"), "CPU", settings)
+    requests: SimpleQueue = SimpleQueue()  # each holds the memory of one batch in work
+    for _ in range(threads):
+        requests.put(model.create_infer_request())
+    pool = ThreadPoolExecutor(threads)
+
+    def infer(batch: Batch) -> np.ndarray:
+        request = requests.get()
+        try:
+            request.infer(batch)
+            return request.get_output_tensor().data.copy()
+        finally:
+            requests.put(request)
+
+    return lambda batches: list(pool.map(infer, batches))
 
 
 def torch_backend(folder: Path, *, device: str) -> Backend:
@@ -91,9 +114,10 @@ def torch_backend(folder: Path, *, device: str) -> Backend:
     model = model.to(device).eval()
 
     @torch.inference_mode()
-    def logits(batch: dict[str, np.ndarray]) -> np.ndarray:
-        tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
-        return model(**tensors).logits.float().cpu().numpy()
+    def logits(batches: Iterable[Batch]) -> list[np.ndarray]:
+        tensors = ({name: torch.from_numpy(array).to(device) for name, array in batch.items()} for batch in batches)
+        found = [model(**batch).logits.float() for batch in tensors]  # asked for at once, fetched when all is queued
+        return [batch.cpu().numpy() for batch in found]
 
     return logits
 

@@ -110,13 +110,13 @@ def _embedder(config: TrainConfig, encoder: Path) -> Callable[[Sequence[str]], n
     with tempfile.TemporaryDirectory() as folder:
         AutoTokenizer.from_pretrained(encoder, **local).save_pretrained(folder)
         tokenizer = encoding.load_tokenizer(Path(folder) / "tokenizer.json", max_length=config.encoder.max_length)
-    pad_id, batch_size = int(model.config.pad_token_id or 0), config.trainer.per_device_eval_batch_size
+    batch_size = config.trainer.per_device_eval_batch_size
 
     @torch.inference_mode()
     def embed(texts: Sequence[str]) -> np.ndarray:
         found = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
         encodings = encoding.encode(tokenizer, texts)
-        for positions, arrays in encoding.batches(encodings, batch_size=batch_size, pad_id=pad_id):
+        for positions, arrays in encoding.batches(encodings, batch_size=batch_size):
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
             mask = inputs["attention_mask"].unsqueeze(-1)
             mean = (model(**inputs).last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)

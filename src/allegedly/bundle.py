@@ -19,7 +19,8 @@ from allegedly.labels import LABELS
 
 MANIFEST = "bundle.json"
 RETRAIN = "train it again (make train) or copy it again from where it came"
-REQUIRED = ("config.json", "model.safetensors", "model.onnx", "tokenizer.json", "tokenizer_config.json", "README.md")
+CPU_MODEL = ("model.onnx", "model.onnx.data")  # the graph; its weights, which are mapped into memory, not copied
+REQUIRED = ("config.json", "model.safetensors", *CPU_MODEL, "tokenizer.json", "tokenizer_config.json", "README.md")
 PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
 
 

@@ -133,6 +133,7 @@ class TrackingConfig:
 class TrainConfig:
     seed: int = 13
     output: str = "models/stance"  # the bundle
+    eight_bit_weights: bool = True  # of the CPU model, where they leave 99 % of the labels as they are; false: never
     model: ModelConfig = field(default_factory=ModelConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)

@@ -1,6 +1,7 @@
 """Texts in, token ids out: the only call to a tokenizer, shared by training, prediction and serving."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +30,19 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
     return tokenizer.encode_batch_fast([clean(text).encode("utf-8", "replace").decode("utf-8") for text in texts])
 
 
-def batches(encodings: Sequence[Encoding], *, batch_size: int, pad_id: int) -> Iterator[tuple[np.ndarray, dict]]:
-    """Group encodings of like length, so that little is padded.
+def batches(
+    encodings: Sequence[Encoding], *, batch_size: int | None = None, batch_tokens: int | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Group encodings of one length, of at most ``batch_size`` sentences or ``batch_tokens`` tokens; longest first.
 
-    Yields (positions in ``encodings``, {"input_ids", "attention_mask"}), the arrays int64 of shape
-    (n_sentences, n_tokens of the longest).
+    Nothing is padded, so that no work is wasted and what a sentence gets does not depend on its neighbours. Yields
+    (positions in ``encodings``, {"input_ids", "attention_mask"}), the arrays int64 of shape (n_sentences, n_tokens).
     """
-    order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
-    for first in range(0, len(order), batch_size):
-        positions = order[first : first + batch_size]
-        width = len(encodings[positions[-1]].ids)
-        input_ids = np.full((len(positions), width), pad_id, dtype=np.int64)
-        attention_mask = np.zeros((len(positions), width), dtype=np.int64)
-        for row, position in enumerate(positions):
-            ids = encodings[position].ids
-            input_ids[row, : len(ids)] = ids
-            attention_mask[row, : len(ids)] = 1
-        yield np.array(positions), {"input_ids": input_ids, "attention_mask": attention_mask}
+    order = sorted(range(len(encodings)), key=lambda i: -len(encodings[i].ids))
+    for length, group in groupby(order, key=lambda i: len(encodings[i].ids)):
+        positions = list(group)
+        most = batch_size or max(1, (batch_tokens or len(positions) * length) // length)
+        for first in range(0, len(positions), most):
+            chosen = positions[first : first + most]
+            input_ids = np.array([encodings[i].ids for i in chosen], dtype=np.int64)
+            yield np.array(chosen), {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}

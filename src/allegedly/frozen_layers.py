@@ -65,14 +65,13 @@ def outputs(
     base.encoder.layer = layers[:frozen]
     model.to(device).eval()
     found: list[np.ndarray] = [np.empty(0)] * len(encodings)
-    pad_id = int(model.config.pad_token_id or 0)
     try:
-        for positions, arrays in batches(encodings, batch_size=batch_size, pad_id=pad_id):
+        for positions, arrays in batches(encodings, batch_size=batch_size):
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
             with torch.inference_mode():
                 hidden = base(**inputs).last_hidden_state.to("cpu", torch.float16).numpy()
-            for position, rows, length in zip(positions, hidden, arrays["attention_mask"].sum(axis=1), strict=True):
-                found[position] = rows[:length].copy()
+            for position, rows in zip(positions, hidden, strict=True):
+                found[position] = rows.copy()
     finally:
         base.encoder.layer = layers
     return found

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from itertools import tee
 
-from allegedly.classifier import BATCH_SIZE, Classifier
+from allegedly.classifier import Classifier
 from allegedly.reading import Document
 from allegedly.report import Labelled
 from allegedly.sentences import Sentence, lines, split
 
 
 def label(
-    documents: Iterable[Document], classifier: Classifier, *, one_a_line: bool = False, batch_size: int = BATCH_SIZE
+    documents: Iterable[Document], classifier: Classifier, *, one_a_line: bool = False, batch_size: int | None = None
 ) -> Iterator[Labelled]:
     """Split every document into sentences and label them as they come; a few thousand are held at a time.
 

@@ -3,7 +3,7 @@
     mlflow models serve -m models:/stance@champion --env-manager local -p 5001
 
 MLflow stores this file as source and runs it when the model is loaded (models from code): nothing is pickled. The
-package travels beside it, so a server needs onnxruntime and tokenizers but not an installed `allegedly`.
+package travels beside it, so a server needs openvino and tokenizers but not an installed `allegedly`.
 """
 
 from collections.abc import Iterator

@@ -96,8 +96,7 @@ def logits(model: torch.nn.Module, tokenizer, examples: Sequence[Example], *, ba
     model.eval()
     found = np.empty((len(examples), len(LABELS)), dtype=np.float32)
     encodings = encoding.encode(tokenizer, [example.text for example in examples])
-    pad_id = int(model.config.pad_token_id or 0)
-    for positions, arrays in encoding.batches(encodings, batch_size=batch_size, pad_id=pad_id):
+    for positions, arrays in encoding.batches(encodings, batch_size=batch_size):
         inputs = {name: torch.from_numpy(array).to(model.device) for name, array in arrays.items()}
         found[positions] = model(**inputs).logits.float().cpu().numpy()
     return found

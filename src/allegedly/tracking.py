@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,6 @@ class Run:
         """Log the bundle as a model that `mlflow.pyfunc` loads (see `serving`)."""
 
         def do(mlflow):
-            import onnxruntime
             import pandas as pd
             import tokenizers
             from mlflow.models import ModelSignature
@@ -161,7 +161,7 @@ class Run:
                 ),
                 pip_requirements=[
                     f"mlflow=={mlflow.__version__}",
-                    f"onnxruntime=={onnxruntime.__version__}",
+                    f"openvino=={metadata.version('openvino')}",
                     f"tokenizers=={tokenizers.__version__}",
                     "numpy>=2.1",
                     "pandas",
