@@ -37,19 +37,20 @@ def test_the_same_seed_gives_the_same_weights(tiny_encoder, tiny_corpus, tmp_pat
     assert digests[0] == digests[1]
 
 
-def test_torch_and_onnx_give_the_same_logits(tiny_bundle):
+def test_torch_and_onnx_give_nearly_the_same_logits(tiny_bundle):
     classifier = Classifier.load(tiny_bundle, device="cpu")
     found = []
     for backend in (cpu_backend(tiny_bundle), torch_backend(tiny_bundle, device="cpu")):
         one = Classifier(classifier.tokenizer, backend, 1.0, classifier.manifest)
         found.append(one.logits([*TEXTS, "the", "The dam " * 40]))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)  # eight-bit weights; tests/test_export.py has full ones
 
 
 def test_parity_and_calibration_are_recorded_in_the_bundle(tiny_bundle):
     manifest = json.loads((tiny_bundle / "bundle.json").read_text())
     assert manifest["onnx"]["label_agreement"] == 1.0
-    assert manifest["onnx"]["max_difference"] < 1e-3
+    assert manifest["onnx"]["max_difference"] < 0.02
+    assert manifest["onnx"]["eight_bit"] is True
     assert 0.05 <= manifest["temperature"] <= 20
     assert manifest["labels"] == list(LABELS)
     assert manifest["scores"]["test/macro_f1"] == 1.0
