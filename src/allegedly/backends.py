@@ -78,6 +78,7 @@ def cpu_backend(folder: Path, *, threads: int | None = None) -> Backend:
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        "CPU_RUNTIME_CACHE_CAPACITY": 256,  # kernels made for shapes seen before; all of them would fill memory
         "INFERENCE_PRECISION_HINT": "f32",  # elsewhere than in these products; bf16 would differ from CPU to CPU
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": QUANTIZATION_GROUP,
     }
