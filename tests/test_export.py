@@ -42,7 +42,7 @@ def test_eight_bit_weights_are_a_quarter_as_large_and_keep_nearly_all_labels(sav
     torch_logits = np.concatenate(backends.torch_backend(saved, device="cpu")(batches))
     export.export(saved)
     full = (saved / bundle.CPU_MODEL[1]).stat().st_size
-    export.export(saved, eight_bit=True)
+    export.quantize(saved)
     logits = np.concatenate(backends.cpu_backend(saved, threads=2)(batches))
     assert (saved / bundle.CPU_MODEL[1]).stat().st_size < 0.35 * full
     assert np.mean(logits.argmax(axis=1) == torch_logits.argmax(axis=1)) >= 0.95
@@ -50,7 +50,8 @@ def test_eight_bit_weights_are_a_quarter_as_large_and_keep_nearly_all_labels(sav
 
 
 def test_logits_depend_on_the_sentence_alone(saved):
-    export.export(saved, eight_bit=True)
+    export.export(saved)
+    export.quantize(saved)
     backend = backends.cpu_backend(saved, threads=2)
     together = batch(16, 12)
     alone = [{name: array[i : i + 1] for name, array in together.items()} for i in range(16)]

@@ -35,7 +35,7 @@ class _Logits(torch.nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-def export(folder: Path, *, eight_bit: bool = False) -> None:
+def export(folder: Path) -> None:
     """Write ``model.onnx`` and ``model.onnx.data`` into the folder that holds ``model.safetensors``."""
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
@@ -43,8 +43,17 @@ def export(folder: Path, *, eight_bit: bool = False) -> None:
     with tempfile.TemporaryDirectory() as draft, first_token.only(model):
         write(model, Path(draft) / "model.onnx")
         graph = onnx.load(Path(draft) / "model.onnx")
-    if eight_bit:
-        to_eight_bits(graph)
+    _save(graph, folder)
+
+
+def quantize(folder: Path) -> None:
+    """Store the matrices of the exported model in ``folder`` in eight bits; see `to_eight_bits`."""
+    graph = onnx.load(folder / bundle.CPU_MODEL[0])
+    to_eight_bits(graph)
+    _save(graph, folder)
+
+
+def _save(graph: onnx.ModelProto, folder: Path) -> None:
     name, weights = bundle.CPU_MODEL
     (folder / weights).unlink(missing_ok=True)  # onnx appends to it
     onnx.save(graph, folder / name, save_as_external_data=True, location=weights, size_threshold=1024)

@@ -19,16 +19,7 @@ def label(
     found, ahead = tee(_numbered(documents, one_a_line=one_a_line))
     predictions = classifier.stream((sentence.text for _, _, sentence in ahead), batch_size=batch_size)
     for (file, index, sentence), prediction in zip(found, predictions, strict=True):
-        yield Labelled(
-            file=file,
-            index=index,
-            start=sentence.start,
-            end=sentence.end,
-            text=sentence.text,
-            label=prediction.label,
-            probability=prediction.probability,
-            probabilities=prediction.probabilities,
-        )
+        yield Labelled.of(file, index, sentence, prediction)
 
 
 def _numbered(documents: Iterable[Document], *, one_a_line: bool) -> Iterator[tuple[str, int, Sentence]]:

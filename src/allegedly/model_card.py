@@ -9,6 +9,7 @@ from allegedly.labels import DEFINITIONS, LABELS
 def render(facts: Mapping[str, Any]) -> str:
     """Write the card from the facts of the manifest; validation scores only, the test scores stand in bundle.json."""
     corpus, scores, parity = facts["corpus"], facts["validation"], facts["onnx"]
+    weights = " with eight-bit weights" if parity["eight_bit"] else ""
     labels = "\n".join(f"| `{label}` | {DEFINITIONS[label]} | {scores[f'f1_{label}']:.3f} |" for label in LABELS)
     return f"""---
 license: apache-2.0
@@ -31,7 +32,7 @@ Labels one English news sentence by what it reports that somebody does with a cl
   error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}, which was fitted on
   {facts["temperature_sentences"]} of them: those at a border between two labels, or all where these are few. The test
   scores, made with the finished bundle, stand in `bundle.json`.
-- `model.onnx` against torch on sentences of the validation split: largest difference of a logit
+- `model.onnx`{weights} against torch on sentences of the validation split: largest difference of a logit
   {parity["max_difference"]:.1e}, same label on {parity["label_agreement"]:.1%}.
 - Made {facts["created"]} from commit {facts["git_commit"]}.
 

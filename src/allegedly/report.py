@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TextIO
 
+from allegedly.classifier import Prediction
 from allegedly.labels import DEFINITIONS, LABELS
+from allegedly.sentences import Sentence
 
 CSV_COLUMNS = ("file", "index", "start", "end", "label", "probability", *(f"p_{label}" for label in LABELS), "text")
 
@@ -54,6 +56,20 @@ class Labelled:
     label: str
     probability: float
     probabilities: dict[str, float]
+
+    @classmethod
+    def of(cls, file: str, index: int, sentence: Sentence, prediction: Prediction) -> "Labelled":
+        """Join a sentence and what a classifier says of it."""
+        return cls(
+            file=file,
+            index=index,
+            start=sentence.start,
+            end=sentence.end,
+            text=sentence.text,
+            label=prediction.label,
+            probability=prediction.probability,
+            probabilities=prediction.probabilities,
+        )
 
 
 def write(

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
-from allegedly.classifier import Classifier
+from allegedly.classifier import Classifier, Prediction
 from allegedly.report import Labelled, record
 from allegedly.sentences import Sentence, split
 
@@ -64,18 +64,8 @@ def _sentences(table: pd.DataFrame) -> Iterator[tuple[int, int, Sentence]]:
             yield row, index, sentence
 
 
-def _record(row: int, index: int, sentence: Sentence, prediction) -> dict[str, Any]:
-    labelled = Labelled(
-        file="",
-        index=index,
-        start=sentence.start,
-        end=sentence.end,
-        text=sentence.text,
-        label=prediction.label,
-        probability=prediction.probability,
-        probabilities=prediction.probabilities,
-    )
-    fields = record(labelled)
+def _record(row: int, index: int, sentence: Sentence, prediction: Prediction) -> dict[str, Any]:
+    fields = record(Labelled.of("", index, sentence, prediction))
     del fields["file"]  # a request has rows instead
     return {"row": row, **fields}
 

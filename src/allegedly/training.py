@@ -63,7 +63,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "on
 def train(config: TrainConfig) -> dict[str, float]:
     """Train, write the bundle ``config.output`` and return its scores, named ``final_validation/…`` and ``test/…``.
 
-    Started by ``torchrun`` or ``accelerate launch`` it trains on several devices; the first process does all but the
+    Started by ``torchrun`` it trains on several devices; the first process does all but the
     training alone, and the others return no scores. With ``trainer.resume`` a killed training goes on and ends as it
     would have. Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there, another
     training for the same output, one to be resumed that differs.
@@ -322,7 +322,7 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
         raise RuntimeError(f"the ONNX model differs from torch by {parity['max_difference']:.2g}; nothing was replaced")
     eight_bit = config.eight_bit_weights
     if eight_bit:
-        export.export(folder, eight_bit=True)
+        export.quantize(folder)
         eight = export.parity(torch_logits, logits(backends.cpu_backend(folder), some))
         if eight["label_agreement"] < export.AGREEMENT:
             eight_bit = False
@@ -496,7 +496,7 @@ def _collate(
 
 
 def _process() -> int:
-    """Which of the processes of a distributed training this is, as torchrun and accelerate say."""
+    """Which of the processes of a distributed training this is, as torchrun says."""
     return int(os.environ.get("RANK", 0)) if _processes() > 1 else 0
 
 
