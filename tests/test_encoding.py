@@ -98,3 +98,18 @@ def test_a_batch_holds_sentences_of_one_length_and_no_padding(encodings):
 def test_the_longest_come_first_so_that_too_much_memory_shows_at_once(encodings):
     lengths = [batch["input_ids"].shape[1] for _, batch in batches(encodings, batch_size=7)]
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_lengths_are_rounded_up_to_a_step_and_padding_is_masked(encodings):
+    shapes = set()
+    for positions, batch in batches(encodings, step=5, max_length=8):
+        shapes.add(batch["input_ids"].shape[1])
+        for position, ids, mask in zip(positions, batch["input_ids"], batch["attention_mask"], strict=True):
+            own = len(encodings[position].ids)
+            assert ids[:own].tolist() == encodings[position].ids
+            assert mask.tolist() == [1] * own + [0] * (len(mask) - own)
+    assert shapes == {5, 8}
+
+
+def test_batches_count_powers_of_two(encodings):
+    assert {len(positions) for positions, _ in batches(encodings, batch_size=7)} <= {1, 2, 4}

@@ -31,18 +31,32 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
 
 
 def batches(
-    encodings: Sequence[Encoding], *, batch_size: int | None = None, batch_tokens: int | None = None
+    encodings: Sequence[Encoding],
+    *,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    step: int = 1,
+    max_length: int | None = None,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Group encodings of one length, of at most ``batch_size`` sentences or ``batch_tokens`` tokens; longest first.
+    """Group encodings of one length, of at most ``batch_size`` texts or ``batch_tokens`` tokens; longest first.
 
-    Nothing is padded, so that no work is wasted and what a sentence gets does not depend on its neighbours. Yields
-    (positions in ``encodings``, {"input_ids", "attention_mask"}), the arrays int64 of shape (n_sentences, n_tokens).
+    Lengths are rounded up to multiples of ``step``, though not beyond ``max_length``: the only padding, so that what a
+    text gets does not depend on its neighbours. Batches count powers of two. Both keep the shapes few: an engine that
+    makes its kernels for each shape is ready sooner and holds fewer. Yields (positions in ``encodings``,
+    {"input_ids", "attention_mask"}), the arrays int64 of shape (n_texts, n_tokens).
     """
-    order = sorted(range(len(encodings)), key=lambda i: -len(encodings[i].ids))
-    for length, group in groupby(order, key=lambda i: len(encodings[i].ids)):
+    lengths = [-(-len(encoding.ids) // step) * step for encoding in encodings]
+    if max_length is not None:
+        lengths = [min(length, max_length) for length in lengths]
+    order = sorted(range(len(encodings)), key=lambda i: -lengths[i])
+    for length, group in groupby(order, key=lengths.__getitem__):
         positions = list(group)
         most = batch_size or max(1, (batch_tokens or len(positions) * length) // length)
-        for first in range(0, len(positions), most):
-            chosen = positions[first : first + most]
-            input_ids = np.array([encodings[i].ids for i in chosen], dtype=np.int64)
-            yield np.array(chosen), {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
+        while positions:
+            size = 2 ** (min(most, len(positions)).bit_length() - 1)
+            chosen, positions = positions[:size], positions[size:]
+            input_ids, attention_mask = np.zeros((2, size, length), dtype=np.int64)
+            for row, i in enumerate(chosen):
+                ids = encodings[i].ids
+                input_ids[row, : len(ids)], attention_mask[row, : len(ids)] = ids, 1
+            yield np.array(chosen), {"input_ids": input_ids, "attention_mask": attention_mask}
