@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="models/stance")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sentences", type=int, default=256, help="for speed; default: 256")
+    parser.add_argument("--gold", nargs="+", default=[], metavar="JSONL", help="for quality: more texts with labels")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
@@ -254,27 +255,24 @@ def tiny_bundle(folder: Path) -> Path:
 
 
 def quality(options) -> None:
-    """The CPU model as shipped against its torch original in fp32, on the whole test split."""
-    from allegedly import backends, corpus, evaluation
+    """The CPU model as shipped against its torch original in fp32, on the whole test split and on what --gold names."""
+    from allegedly import backends, evaluation
     from allegedly.classifier import Classifier
+    from allegedly.labels import LABEL_TO_ID
 
-    examples = corpus.read(ROOT / "data" / "stance")["test"]
-    labels = corpus.label_ids(examples)
     shipped = Classifier.load(options.model, device="cpu", threads=options.threads)
     original = Classifier(
         shipped.tokenizer, backends.torch_backend(Path(options.model), device="cpu"), 1.0, shipped.manifest
     )
-    sentences = [example.text for example in examples]
-    found = {name: classifier.logits(sentences).argmax(axis=1) for name, classifier in
-             {"shipped": shipped, "torch fp32": original}.items()}  # fmt: skip
-    scores = {name: evaluation.macro_f1(labels, predicted) for name, predicted in found.items()}
-    table(
-        ["on the test split", "macro-F1", "labels equal"],
-        [
-            ["shipped", f"{scores['shipped']:.4f}", f"{(found['shipped'] == found['torch fp32']).mean():.2%}"],
-            ["torch fp32", f"{scores['torch fp32']:.4f}", ""],
-        ],
-    )
+    rows = []
+    for path in [ROOT / "data" / "stance" / "test.jsonl", *map(Path, options.gold)]:
+        examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        labels = np.array([LABEL_TO_ID[example["label"]] for example in examples])
+        sentences = [example["text"] for example in examples]
+        ours, theirs = (classifier.logits(sentences).argmax(axis=1) for classifier in (shipped, original))
+        scores = [evaluation.macro_f1(labels, predicted) for predicted in (ours, theirs)]
+        rows.append([path.name, *(f"{score:.4f}" for score in scores), f"{np.mean(ours == theirs):.2%}"])
+    table(["macro-F1", "as shipped", "torch fp32", "labels equal"], rows)
 
 
 def training(options) -> None:

@@ -19,7 +19,7 @@ from allegedly.errors import InputError
 
 Batch = dict[str, np.ndarray]
 Backend = Callable[[Iterable[Batch]], list[np.ndarray]]  # the logits of every batch, in order
-QUANTIZATION_GROUP = 64  # channels of a token that share a scale while eight-bit weights are multiplied
+QUANTIZATION_GROUP = 32  # channels of a token that share a scale while eight-bit weights are multiplied
 
 
 def open_backend(folder: Path, *, device: str = "auto", threads: int | None = None) -> Backend:
