@@ -9,6 +9,7 @@ line on standard error.
 """
 
 import argparse
+import math
 import os
 import sys
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     print("version  registered        macro-F1  on test split  aliases")  # scores of different splits do not compare
     for row in versions:
         aliases = " ".join(f"@{alias}" for alias in row["aliases"])
-        score, split = f"{row['macro_f1']:.4f}", row["test_digest"][:8]
+        score, split = f"{row.get('macro_f1', math.nan):.4f}", row["test_digest"][:8]
         print(f"{row['version']:<7}  {row['registered']:%Y-%m-%d %H:%M}  {score:8}  {split:13}  {aliases}".rstrip())
     return 0
 

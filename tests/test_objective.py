@@ -13,7 +13,7 @@ ONES = torch.ones(4)
 
 
 def test_one_hot_targets_give_cross_entropy():
-    found = loss(LOGITS, torch.from_numpy(targets(LABELS)), ONES)
+    found = loss(LOGITS, torch.from_numpy(targets(LABELS, 4)), ONES)
     assert found == pytest.approx(
         torch.nn.functional.cross_entropy(LOGITS, torch.from_numpy(LABELS), reduction="sum").item()
     )
@@ -21,7 +21,7 @@ def test_one_hot_targets_give_cross_entropy():
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.5])
 def test_label_smoothing_is_that_of_torch(smoothing):
-    found = loss(LOGITS, torch.from_numpy(targets(LABELS, label_smoothing=smoothing)), ONES)
+    found = loss(LOGITS, torch.from_numpy(targets(LABELS, 4, label_smoothing=smoothing)), ONES)
     expected = torch.nn.functional.cross_entropy(
         LOGITS, torch.from_numpy(LABELS), reduction="sum", label_smoothing=smoothing
     )
@@ -31,13 +31,13 @@ def test_label_smoothing_is_that_of_torch(smoothing):
 def test_a_teacher_gets_its_share_of_the_target():
     teacher = np.array([[0.4, 0.3, 0.2, 0.1]])
     np.testing.assert_allclose(
-        targets(np.array([1]), teacher=teacher, distillation=0.5), [[0.2, 0.65, 0.1, 0.05]], atol=1e-6
+        targets(np.array([1]), 4, teacher=teacher, distillation=0.5), [[0.2, 0.65, 0.1, 0.05]], atol=1e-6
     )
-    np.testing.assert_allclose(targets(np.array([1]), teacher=teacher, distillation=1.0), teacher, atol=1e-6)
+    np.testing.assert_allclose(targets(np.array([1]), 4, teacher=teacher, distillation=1.0), teacher, atol=1e-6)
 
 
 def test_a_heavier_label_weighs_more():
-    one_hot = torch.from_numpy(targets(LABELS))
+    one_hot = torch.from_numpy(targets(LABELS, 4))
     heavier = torch.tensor([3.0, 1.0, 1.0, 1.0])
     parts = [loss(LOGITS[i : i + 1], one_hot[i : i + 1], ONES).item() for i in range(2)]
     assert loss(LOGITS, one_hot, heavier).item() == pytest.approx(3 * parts[0] + parts[1])
@@ -46,7 +46,7 @@ def test_a_heavier_label_weighs_more():
 @pytest.mark.parametrize(("kind", "ratio"), [("none", 1), ("sqrt", 3), ("balanced", 9)])
 def test_class_weights_average_one_and_favour_the_rare(kind, ratio):
     labels = np.array([0] * 10 + [3] * 90)
-    weights = class_weights(labels, ClassWeights(kind))
+    weights = class_weights(labels, 4, ClassWeights(kind))
     assert weights[labels].mean() == pytest.approx(1)
     assert weights[0] / weights[3] == pytest.approx(ratio)
 

@@ -13,10 +13,12 @@ import pytest
 from conftest import ROOT, SENTENCES, run, tiny_config, write_corpus
 
 from allegedly import corpus, registry
-from allegedly.config import GATE_METRICS, GateConfig, TrackingConfig, check
+from allegedly.config import GateConfig, TrackingConfig, check, gate_metrics
 from allegedly.errors import InputError
+from allegedly.labels import LABELS, STANCE
 from allegedly.tracking import Run
 
+GATE_METRICS = gate_metrics(STANCE)
 SCORES = dict.fromkeys(GATE_METRICS, 0.9)
 GATE = GateConfig(metric="macro_f1", margin=0.005, max_label_loss=0.02)
 
@@ -72,9 +74,9 @@ def test_what_is_no_number_beats_nothing_and_is_not_beaten(key, broken, whose):
 def test_only_the_sentences_and_labels_of_the_test_split_tell_whether_scores_compare(tmp_path):
     test = corpus.read(write_corpus(tmp_path))["test"]
     same = [corpus.Example(e.id + "x", "other", e.text, e.label, kind="contrast", doubt=1) for e in test]
-    assert corpus.test_digest(same) == corpus.test_digest(test)
+    assert corpus.test_digest(same, LABELS) == corpus.test_digest(test, LABELS)
     relabelled = [corpus.Example(e.id, e.article, e.text, "background") for e in test]
-    assert len({corpus.test_digest(variant) for variant in (test, test[1:], relabelled)}) == 3
+    assert len({corpus.test_digest(variant, LABELS) for variant in (test, test[1:], relabelled)}) == 3
 
 
 # ---- the store

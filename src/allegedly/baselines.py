@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> dict[str, float]:
         test = evaluation.score_with_intervals(labels["test"], probabilities)
         scores = {f"test/{key}": value for key, value in test.items()}
         scores |= {f"final_validation/{key}": value for key, value in validation.items()}
-        log.info("\nTest split:\n\n%s\n", run_page.test_report(scores, labels["test"], probabilities))
+        log.info("\nTest split:\n\n%s\n", run_page.test_report(scores, labels["test"], probabilities, LABELS))
         costs = {"calibration/temperature": temperature, "train_seconds": train_seconds}
         run_page.results(run, splits["test"], probabilities, scores=scores | costs)
     low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
@@ -77,7 +77,7 @@ def locate(config: TrainConfig) -> tuple[Path | None, str]:
 def fit(config: TrainConfig, examples: Sequence[Example], *, encoder: Path | None) -> Yardstick:
     """Fit the yardstick ``config.model`` on examples of all labels; ``encoder`` is read by embeddings alone."""
     texts, labels = [encoding.clean(example.text) for example in examples], corpus.label_ids(examples)
-    weights = objective.class_weights(labels, config.trainer.class_weights)
+    weights = objective.class_weights(labels, len(LABELS), config.trainer.class_weights)
     regression = LogisticRegression(C=config.model.C, class_weight=dict(enumerate(weights)), max_iter=2000)
     log.info("fitting %s on %d sentences", config.model.kind.value, len(examples))
     if config.model.kind is ModelKind.majority:

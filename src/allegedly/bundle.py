@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,16 @@ def digest(path: Path) -> str:
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest, last: a folder without it is no bundle."""
+    """Write the manifest, last: a folder without it is no bundle. ``facts`` hold the labels, those of stance if not."""
     files = {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     text = json.dumps({"format": 1, "labels": list(LABELS), **facts, "files": files}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) -> tuple[Path, dict[str, Any]]:
-    """Check a bundle and return (its folder, its manifest).
+def open_folder(
+    folder: str | Path, *, verify: tuple[str, ...] | None = None, labels: Sequence[str] = LABELS
+) -> tuple[Path, dict[str, Any]]:
+    """Check a bundle that tells ``labels`` apart and return (its folder, its manifest).
 
     ``verify`` names the files whose sha256 is compared, those that the caller goes on to load; None means all. Raises
     InputError for no bundle, a missing or altered file, another label order, or a file that could hold code.
@@ -58,8 +60,8 @@ def open_folder(folder: str | Path, *, verify: tuple[str, ...] | None = None) ->
         raise InputError(f"{folder}: is not a complete bundle, {missing} is missing; {RETRAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: {MANIFEST} or config.json cannot be read ({error!r}); {RETRAIN}") from None
-    if manifest.get("labels") != list(LABELS) or order != list(LABELS):
-        raise InputError(f"{folder}: its labels are not {', '.join(LABELS)} in this order; {RETRAIN}")
+    if manifest.get("labels") != list(labels) or order != list(labels):
+        raise InputError(f"{folder}: its labels are not {', '.join(labels)} in this order; {RETRAIN}")
     if not (temperature > 0 and max_length > 0):
         raise InputError(f"{folder / MANIFEST}: temperature and max_length must be above zero; {RETRAIN}")
     if "auto_map" in config:

@@ -1,4 +1,4 @@
-"""Bundle in, Classifier out; sentences in, Predictions out: joins encoding, backend and calibration.
+"""Bundle in, Classifier out; sentences, or claims with evidence, in, Predictions out: encoding, backend, calibration.
 
 Classifier.load("models/stance").predict(["The ministry denied that the dam had been mined."])
 """
@@ -13,7 +13,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from allegedly import backends, bundle, calibration, encoding
-from allegedly.labels import LABELS
+from allegedly.encoding import Text
+from allegedly.labels import STANCE, Task
 
 CPU_BATCH_TOKENS = 512  # sixteen sentences or so: what fits the caches of a core, as measured
 LENGTH_STEP = 8  # tokens; of 1, 4 and 8 the fastest, warm and cold, and the least in memory, as measured
@@ -40,14 +41,24 @@ class Classifier:
     manifest: dict[str, Any]
     batch_tokens: int = CPU_BATCH_TOKENS
 
+    @property
+    def labels(self) -> list[str]:
+        """What it tells apart, in the order of its logits."""
+        return self.manifest["labels"]
+
     @classmethod
     def load(
-        cls, folder: str | Path = "models/stance", *, device: str = "auto", threads: int | None = None
+        cls,
+        folder: str | Path = "models/stance",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        task: Task = STANCE,
     ) -> "Classifier":
-        """Open a bundle on ``device``; raises InputError if the bundle or the device is not usable."""
+        """Open a bundle for ``task`` on ``device``; raises InputError if the bundle or the device is not usable."""
         device = backends.choose_device(device)
         weights = bundle.CPU_MODEL if device == "cpu" else ("model.safetensors",)
-        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"))
+        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"), labels=task.labels)
         return cls(
             tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=int(manifest["max_length"])),
             backend=backends.open_backend(folder, device=device, threads=threads),
@@ -56,22 +67,22 @@ class Classifier:
             batch_tokens=CPU_BATCH_TOKENS if device == "cpu" else ACCELERATOR_BATCH_TOKENS,
         )
 
-    def predict(self, texts: Sequence[str], *, batch_size: int | None = None) -> list[Prediction]:
+    def predict(self, texts: Sequence[Text], *, batch_size: int | None = None) -> list[Prediction]:
         """Label sentences, one Prediction each, in order; ``batch_size`` None takes as many at a time as suits."""
         return list(self.stream(texts, batch_size=batch_size))
 
-    def stream(self, texts: Iterable[str], *, batch_size: int | None = None) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """Label sentences as they come, in order, holding no more than `WINDOW` of them at a time."""
         texts = iter(texts)
         while window := list(islice(texts, WINDOW)):
             for row in calibration.apply(self.logits(window, batch_size=batch_size), self.temperature):
-                probabilities = dict(zip(LABELS, row.tolist(), strict=True))
+                probabilities = dict(zip(self.labels, row.tolist(), strict=True))
                 label = max(probabilities, key=probabilities.__getitem__)
                 yield Prediction(label, probabilities[label], probabilities)
 
-    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
+    def logits(self, texts: Sequence[Text], *, batch_size: int | None = None) -> np.ndarray:
         """Uncalibrated scores, float32 of shape (n_sentences, n_labels)."""
-        logits = np.zeros((len(texts), len(LABELS)), dtype=np.float32)
+        logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         encodings = encoding.encode(self.tokenizer, texts)
         batches = encoding.batches(
             encodings,

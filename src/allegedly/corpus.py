@@ -1,8 +1,10 @@
-"""Folder of labelled JSON lines in, validated Examples of the three splits out.
+"""Folder of labelled JSON lines in, validated Examples of the three splits out, for either task.
 
 A corpus is a folder with ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl``; every line is an object with at
 least ``id``, ``article``, ``text`` and ``label``, and at will ``kind`` and ``doubt`` (see `Example`). No article stands
 in two splits: sentences of one article resemble each other, and a split that divides it would flatter the scores.
+
+For verification the lines are those of `allegedly.claims`.
 """
 
 import hashlib
@@ -13,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from allegedly import claims
+from allegedly.encoding import Text
 from allegedly.errors import InputError
-from allegedly.labels import LABEL_TO_ID, LABELS
+from allegedly.labels import LABELS, STANCE, VERIFICATION, Task
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 FIELDS: tuple[str, ...] = ("id", "article", "text", "label")
@@ -22,7 +26,7 @@ FIELDS: tuple[str, ...] = ("id", "article", "text", "label")
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled sentence; ``article`` names the text that it comes from.
+    """One labelled sentence, or one claim with its ``evidence``; ``article`` names the text that it comes from.
 
     ``kind`` tells how it came about ("contrast": written at the border between two labels), ``doubt`` how many
     annotators hesitated.
@@ -34,15 +38,31 @@ class Example:
     label: str
     kind: str = ""
     doubt: int = 0
+    evidence: str | None = None
+
+    @property
+    def input(self) -> Text:
+        """What a classifier reads."""
+        return self.text if self.evidence is None else (self.text, self.evidence)
 
 
-def read(folder: str | Path, *, splits: Sequence[str] = SPLITS) -> dict[str, list[Example]]:
+def read(folder: str | Path, *, splits: Sequence[str] = SPLITS, task: Task = STANCE) -> dict[str, list[Example]]:
     """Read and check a corpus: all of it, or those of its ``splits`` that are named; the other files stay closed.
 
     Raises InputError naming file and line of the first thing that is wrong: a missing or empty file, a line that is
     not a JSON object, a missing field, an unknown label, an id used twice, a sentence that stands in two splits, an
     article divided between splits, a label that the training split lacks.
     """
+    if task is VERIFICATION:
+        return {
+            split: [
+                Example(
+                    pair.id, pair.article, pair.claim, pair.label, kind=pair.origin, evidence=" ".join(pair.evidence)
+                )
+                for pair in claims.pairs(lines)
+            ]
+            for split, lines in claims.read(folder, splits=splits).items()
+        }
     folder = Path(folder)
     found: dict[str, list[Example]] = {}
     seen_ids: dict[str, str] = {}
@@ -133,9 +153,9 @@ def select(
     return [examples[i] for i in np.sort(order[:maximum])]
 
 
-def label_ids(examples: Sequence[Example]) -> np.ndarray:
-    """The labels of examples as positions in LABELS, int64 of shape (n_sentences,)."""
-    return np.array([LABEL_TO_ID[example.label] for example in examples], dtype=np.int64)
+def label_ids(examples: Sequence[Example], names: Sequence[str] = LABELS) -> np.ndarray:
+    """The labels of examples as positions in ``names``, int64 of shape (n_examples,)."""
+    return np.array([names.index(example.label) for example in examples], dtype=np.int64)
 
 
 def soft_labels(examples: Sequence[Example], teacher: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -197,6 +217,6 @@ def digest(splits: Mapping[str, Sequence[Example]]) -> str:
     return state.hexdigest()
 
 
-def test_digest(examples: Sequence[Example]) -> str:
+def test_digest(examples: Sequence[Example], names: Sequence[str]) -> str:
     """The sha256 of the sentences, their labels and the label set: scores on equal ones can be compared."""
-    return hashlib.sha256(json.dumps([LABELS, [(e.text, e.label) for e in examples]]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([names, [(e.input, e.label) for e in examples]]).encode()).hexdigest()

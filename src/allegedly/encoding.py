@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+Text = str | tuple[str, str]  # a sentence, or a claim and its evidence
+
 
 def clean(text: str) -> str:
     """Undo line breaks and runs of blanks, which carry no meaning within a sentence.
@@ -25,9 +27,15 @@ def load_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?"."""
-    return tokenizer.encode_batch_fast([clean(text).encode("utf-8", "replace").decode("utf-8") for text in texts])
+
+    def safe(text: str) -> str:
+        return clean(text).encode("utf-8", "replace").decode("utf-8")
+
+    return tokenizer.encode_batch_fast(
+        [safe(text) if isinstance(text, str) else tuple(map(safe, text)) for text in texts]
+    )
 
 
 def batches(

@@ -1,23 +1,23 @@
 """True label ids and probabilities in, scores out: per label, macro-F1, confusion, calibration, intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from allegedly.labels import LABELS
 
-IDS = range(len(LABELS))
 
-
-def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Score probabilities of shape (n_sentences, n_labels) against n_sentences label ids.
+def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = LABELS) -> dict[str, float]:
+    """Score probabilities of shape (n_sentences, n_labels) against n_sentences label ids; ``names`` are the labels.
 
     Returns macro_f1, accuracy, log_loss, expected_calibration_error and precision_, recall_, f1_ of every label. A
     label that occurs neither among the true nor among the predicted ones scores zero.
     """
     predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=IDS, zero_division=0)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(names)), zero_division=0
+    )
     chosen = probabilities[np.arange(len(labels)), labels]
     scores = {
         "macro_f1": float(f1.mean()),
@@ -25,7 +25,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "log_loss": float(-np.log(np.clip(chosen, 1e-12, 1)).mean()),
         "expected_calibration_error": expected_calibration_error(labels, probabilities),
     }
-    for i, label in enumerate(LABELS):
+    for i, label in enumerate(names):
         scores |= {
             f"precision_{label}": float(precision[i]),
             f"recall_{label}": float(recall[i]),
@@ -34,13 +34,13 @@ def score(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     return scores
 
 
-def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """The mean F1 of the four labels, each counting the same however rare it is.
+def macro_f1(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str] = LABELS) -> float:
+    """The mean F1 of all labels, each counting the same however rare it is.
 
     >>> round(macro_f1(np.array([0, 1, 2, 3]), np.array([0, 1, 2, 2])), 3)  # F1 1, 1, 2/3, 0
     0.667
     """
-    return float(f1_score(labels, predicted, labels=IDS, average="macro", zero_division=0))
+    return float(f1_score(labels, predicted, labels=range(len(names)), average="macro", zero_division=0))
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, *, n_bins: int = 15) -> np.ndarray:
@@ -66,49 +66,51 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *,
     return float(np.sum(np.abs(mean_probability - share_right) * count) / count.sum())
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str] = LABELS) -> np.ndarray:
     """Counts of shape (n_labels, n_labels): row = true label, column = predicted label."""
-    return confusion_matrix(labels, predicted, labels=IDS)
+    return confusion_matrix(labels, predicted, labels=range(len(names)))
 
 
 def intervals(
-    labels: np.ndarray, predicted: np.ndarray, *, n_resamples: int = 1000, seed: int = 0
+    labels: np.ndarray, predicted: np.ndarray, names: Sequence[str] = LABELS, *, n_resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """The 95 % percentile bootstrap intervals of macro_f1 and of every label's f1_, over sentences.
 
     Efron & Tibshirani 1993, chapter 13.
     """
     rng = np.random.default_rng(seed)
-    counts = np.zeros((n_resamples, len(LABELS), len(LABELS)))
+    counts = np.zeros((n_resamples, len(names), len(names)))
     for n in range(n_resamples):
         drawn = rng.integers(0, len(labels), len(labels))
         np.add.at(counts[n], (labels[drawn], predicted[drawn]), 1)
     hits = np.diagonal(counts, axis1=1, axis2=2)
     totals = counts.sum(axis=1) + counts.sum(axis=2)
     f1 = np.divide(2 * hits, totals, out=np.zeros_like(hits), where=totals > 0)
-    resampled = {"macro_f1": f1.mean(axis=1)} | {f"f1_{label}": f1[:, i] for i, label in enumerate(LABELS)}
+    resampled = {"macro_f1": f1.mean(axis=1)} | {f"f1_{label}": f1[:, i] for i, label in enumerate(names)}
     return {name: tuple(np.percentile(values, [2.5, 97.5]).tolist()) for name, values in resampled.items()}
 
 
-def score_with_intervals(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+def score_with_intervals(
+    labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = LABELS
+) -> dict[str, float]:
     """What `score` returns, each F1 followed by the ends of its `intervals` as NAME_low and NAME_high."""
-    found = intervals(labels, probabilities.argmax(axis=1))
+    found = intervals(labels, probabilities.argmax(axis=1), names)
     scores = {}
-    for name, value in score(labels, probabilities).items():
+    for name, value in score(labels, probabilities, names).items():
         scores[name] = value
         if name in found:
             scores[f"{name}_low"], scores[f"{name}_high"] = found[name]
     return scores
 
 
-def table(scores: Mapping[str, float], counts: np.ndarray) -> str:
+def table(scores: Mapping[str, float], counts: np.ndarray, names: Sequence[str] = LABELS) -> str:
     """Lay out the result of `score` and `confusion` for a terminal."""
     lines = [f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'sentences':>11}"]
-    for i, label in enumerate(LABELS):
+    for i, label in enumerate(names):
         values = (scores[f"{metric}_{label}"] for metric in ("precision", "recall", "f1"))
         lines.append(f"{label:12}" + "".join(f"{value:10.3f}" for value in values) + f"{counts[i].sum():11d}")
-    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>12}" for label in LABELS)]
-    lines += [f"{label:18}" + "".join(f"{n:12d}" for n in row) for label, row in zip(LABELS, counts, strict=True)]
+    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>12}" for label in names)]
+    lines += [f"{label:18}" + "".join(f"{n:12d}" for n in row) for label, row in zip(names, counts, strict=True)]
     lines += ["", f"macro-F1 {scores['macro_f1']:.3f}   accuracy {scores['accuracy']:.3f}   "
               f"expected calibration error {scores['expected_calibration_error']:.3f}"]  # fmt: skip
     return "\n".join(lines)

@@ -14,12 +14,15 @@ from allegedly.evaluation import confusion, reliability
 from allegedly.labels import LABELS
 
 SIZE = (7, 5.2)
-COLORS = {"warning": "#d98c00", "denial": "#0077aa", "allegation": "#c0392b", "background": "#777777"}
+COLORS = {
+    **{"warning": "#d98c00", "denial": "#0077aa", "allegation": "#c0392b", "background": "#777777"},
+    **{"SUPPORTED": "#2e7d32", "REFUTED": "#c0392b", "NOT_ENOUGH_INFO": "#777777"},
+}
 
 
-def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = LABELS) -> Figure:
     """Counts and, below them and as colour, the share of the true label (each row adds up to 100 %)."""
-    counts = confusion(labels, probabilities.argmax(axis=1))
+    counts = confusion(labels, probabilities.argmax(axis=1), names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
@@ -27,18 +30,18 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     for (row, column), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{counts[row, column]}\n{share:.0%}", ha="center", va="center", color=color)
-    axes.set_xticks(range(len(LABELS)), LABELS)
-    axes.set_yticks(range(len(LABELS)), LABELS)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix: sentences, and share of the true label")
     figure.colorbar(image, ax=axes, label="share of the true label", format="{x:.0%}")
     return figure
 
 
-def precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """One curve a label, each against the three others; AP is its average precision."""
+def precision_recall(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = LABELS) -> Figure:
+    """One curve a label, each against all others; AP is its average precision."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
-    for i, label in enumerate(LABELS):
+    for i, label in enumerate(names):
         if not (labels == i).any():
             continue
         precision, recall, _ = precision_recall_curve(labels == i, probabilities[:, i])

@@ -1,4 +1,6 @@
-"""The four labels, in the one order that weights, probabilities and reports share."""
+"""The labels of both tasks, each in the one order that weights, probabilities and reports share."""
+
+from dataclasses import dataclass
 
 LABELS: tuple[str, ...] = ("warning", "denial", "allegation", "background")
 
@@ -9,4 +11,24 @@ DEFINITIONS: dict[str, str] = {
     "background": "none of these: facts, events, own plans and opinions, procedure, questions, page furniture",
 }
 
-LABEL_TO_ID: dict[str, int] = {label: index for index, label in enumerate(LABELS)}
+VERDICTS: tuple[str, ...] = ("SUPPORTED", "REFUTED", "NOT_ENOUGH_INFO")
+
+VERDICT_DEFINITIONS: dict[str, str] = {
+    "SUPPORTED": "whoever takes the evidence to be true must take the claim to be true",
+    "REFUTED": "the evidence and the claim cannot both be true",
+    "NOT_ENOUGH_INFO": "the evidence leaves open whether the claim is true",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a classifier is trained to tell apart: the stance of a sentence, or the verdict on a claim with evidence."""
+
+    name: str
+    labels: tuple[str, ...]
+    definitions: dict[str, str]
+
+
+STANCE = Task("stance", LABELS, DEFINITIONS)
+VERIFICATION = Task("verification", VERDICTS, VERDICT_DEFINITIONS)
+TASKS: dict[str, Task] = {task.name: task for task in (STANCE, VERIFICATION)}

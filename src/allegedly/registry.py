@@ -12,16 +12,16 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from allegedly.config import GATE_METRICS, GateConfig
+from allegedly.config import GateConfig, gate_metrics
 from allegedly.errors import InputError
-from allegedly.labels import LABELS
+from allegedly.labels import STANCE, Task
 from allegedly.tracking import Run, quiet
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,14 @@ class Decision:
 
 
 def decide(
-    gate: GateConfig, scores: Mapping[str, float], champion: Mapping[str, float] | None, *, rival: str = "the champion"
+    gate: GateConfig,
+    scores: Mapping[str, float],
+    champion: Mapping[str, float] | None,
+    *,
+    rival: str = "the champion",
+    task: Task = STANCE,
 ) -> Decision:
-    """Compare a new model's scores with the champion's on the same test split, both named as in `GATE_METRICS`.
+    """Compare a new model's scores with the champion's on the same test split, both named as in `config.gate_metrics`.
 
     ``champion`` None means that there is none; what it lacks, or holds as nan, cannot be beaten. The new model must
     reach the champion's score plus the margin, and no label's F1 may fall by more than ``gate.max_label_loss``.
@@ -53,7 +58,7 @@ def decide(
     >>> decide(GateConfig(), scores | {"macro_f1": 0.903}, scores, rival="version 1")
     Decision(champion=False, reason='macro_f1 0.903 against 0.900 of version 1: +0.003, at least +0.005 is asked')
     """
-    needed = (gate.metric, *(f"f1_{label}" for label in LABELS))
+    needed = (gate.metric, *(f"f1_{label}" for label in task.labels))
     if missing := _missing(scores, needed):
         return Decision(False, f"it has no {missing} on the test split")
     if champion is None:
@@ -85,6 +90,7 @@ def register(
     *,
     test_digest: str,
     score: Callable[[Path], Mapping[str, float]],
+    task: Task = STANCE,
 ) -> None:
     """Register the model that ``run`` logged and let the gate say whether it is champion or challenger.
 
@@ -93,24 +99,25 @@ def register(
     Fails as tracking does: said once, and the training goes on.
     """
     if run.config.registered_model and run.model_id:
-        run.attempt("register the model", lambda mlflow: _register(mlflow, run, scores, test_digest, score))
+        run.attempt("register the model", lambda mlflow: _register(mlflow, run, scores, test_digest, score, task))
 
 
-def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, score) -> None:
+def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, score, task: Task) -> None:
     client, name, gate = mlflow.MlflowClient(), run.config.registered_model, run.config.gate
-    numbers = _numbers(scores)
+    keys = gate_metrics(task)
+    numbers = _numbers(scores, keys)
     champion = _champion(client, name)
     rival, rival_numbers, reason = None, None, None
     if champion is not None:
         rival = f"version {champion.version}"
         rival_numbers = _tagged(champion)
-        if champion.tags.get("test_digest") != test_digest or _missing(rival_numbers, GATE_METRICS):
+        if champion.tags.get("test_digest") != test_digest or _missing(rival_numbers, keys):
             log.info("scoring the champion, %s %s, on this test split", name, rival)
             try:
-                rival_numbers = _numbers(score(_bundle(mlflow, client, champion)))
+                rival_numbers = _numbers(score(_bundle(mlflow, client, champion)), keys)
             except Exception as error:  # whatever an old bundle, a store or a disk may bring: not beaten is not better
                 reason = f"{rival} could not be scored on this test split ({_first_line(error)})"
-    decision = Decision(False, reason) if reason else decide(gate, numbers, rival_numbers, rival=rival or "")
+    decision = Decision(False, reason) if reason else decide(gate, numbers, rival_numbers, rival=rival or "", task=task)
     alias = CHAMPION if decision.champion else CHALLENGER
     tags = {f"test_{key}": f"{value:.{DIGITS}f}" for key, value in numbers.items()}
     tags |= {"test_digest": test_digest, "gate": alias, "gate_reason": decision.reason}
@@ -127,19 +134,20 @@ def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, s
     run.model_version = f"{name} version {version}, @{alias}: {decision.reason}"
 
 
-def _numbers(scores: Mapping[str, float]) -> dict[str, float]:
+def _numbers(scores: Mapping[str, float], keys: Sequence[str]) -> dict[str, float]:
     """What the gate may ask for, out of scores named ``test/…``."""
-    return {key: round(scores.get(f"test/{key}", math.nan), DIGITS) for key in GATE_METRICS}
+    return {key: round(scores.get(f"test/{key}", math.nan), DIGITS) for key in keys}
 
 
 def _tagged(version) -> dict[str, float]:
-    """The scores in a version's tags; nan for one that is not there or no number."""
+    """The scores in a version's tags; nan for one that is no number."""
     found = {}
-    for key in GATE_METRICS:
-        try:
-            found[key] = float(version.tags.get(f"test_{key}", "nan"))
-        except ValueError:
-            found[key] = math.nan
+    for tag, value in version.tags.items():
+        if tag.startswith("test_") and tag != "test_digest":
+            try:
+                found[tag.removeprefix("test_")] = float(value)
+            except ValueError:
+                found[tag.removeprefix("test_")] = math.nan
     return found
 
 
@@ -210,7 +218,7 @@ def make_champion(name: str, which: str, *, tracking_uri: str) -> str:
 
 
 def versions(name: str, *, tracking_uri: str) -> list[dict[str, Any]]:
-    """The versions of a registered model, newest first: version, aliases, registered, test_digest and GATE_METRICS.
+    """The versions of a registered model, newest first: version, aliases, registered, test_digest and test scores.
 
     Raises InputError for a store or a model that is not there.
     """

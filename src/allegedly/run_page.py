@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from allegedly import config as schema
 from allegedly import corpus, evaluation, figures, report, tracking
 from allegedly.corpus import Example
-from allegedly.labels import LABELS
+from allegedly.labels import LABELS, STANCE, Task
 
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}  # of a split, as MLflow names it
 
@@ -63,6 +63,7 @@ def results(
     *,
     scores: Mapping[str, float],
     bundle: Path | None = None,
+    task: Task = STANCE,
 ) -> None:
     """Log what the training came to: scores, figures, errors, the report and the bundle's model card.
 
@@ -70,40 +71,42 @@ def results(
     them. ``scores`` hold every final number under its name in MLflow; ``test/…`` and ``final_validation/…`` are linked
     to the dataset of their split, and all to the run's model, if `Run.model` has logged one.
     """
-    labels = corpus.label_ids(examples)
+    labels = corpus.label_ids(examples, task.labels)
     for context, prefix in {"testing": "test/", "validation": "final_validation/"}.items():
         run.metrics({key: value for key, value in scores.items() if key.startswith(prefix)}, context=context)
     run.metrics({key: value for key, value in scores.items() if not key.startswith(("test/", "final_validation/"))})
     pictures = {
-        "confusion_matrix": figures.confusion_matrix(labels, probabilities),
-        "precision_recall": figures.precision_recall(labels, probabilities),
+        "confusion_matrix": figures.confusion_matrix(labels, probabilities, task.labels),
+        "precision_recall": figures.precision_recall(labels, probabilities, task.labels),
         "reliability": figures.reliability_diagram(labels, probabilities),
     }
     loss, macro_f1 = run.history("train/loss"), run.history("validation/macro_f1")
     if loss and macro_f1:  # a model without steps has none
         pictures["learning_curve"] = figures.learning_curve(loss, macro_f1)
     run.figures(pictures)
-    run.text(errors(examples, probabilities), "errors.html")
-    run.text(test_report(scores, labels, probabilities), "test_report.txt")
+    run.text(errors(examples, probabilities, task.labels), "errors.html")
+    run.text(test_report(scores, labels, probabilities, task.labels), "test_report.txt")
     if bundle:
         run.text((bundle / "README.md").read_text(encoding="utf-8"), "model_card.md")
 
 
-def test_report(scores: Mapping[str, float], labels: np.ndarray, probabilities: np.ndarray) -> str:
+def test_report(
+    scores: Mapping[str, float], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> str:
     """The scores of the test split, named ``test/…``, as a table for a terminal."""
-    counts = evaluation.confusion(labels, probabilities.argmax(axis=1))
-    return evaluation.table({key.removeprefix("test/"): value for key, value in scores.items()}, counts)
+    counts = evaluation.confusion(labels, probabilities.argmax(axis=1), names)
+    return evaluation.table({key.removeprefix("test/"): value for key, value in scores.items()}, counts, names)
 
 
-def errors(examples: Sequence[Example], probabilities: np.ndarray) -> str:
+def errors(examples: Sequence[Example], probabilities: np.ndarray, names: Sequence[str] = LABELS) -> str:
     """An HTML page of the sentences whose likeliest label is not their own, the surest first."""
-    labels, predicted = corpus.label_ids(examples), probabilities.argmax(axis=1)
+    labels, predicted = corpus.label_ids(examples, names), probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
     rows = [
         {
             "example": examples[i],
-            "predicted": LABELS[predicted[i]],
+            "predicted": names[predicted[i]],
             "probability": probabilities[i, predicted[i]],
             "true_probability": probabilities[i, labels[i]],
         }

@@ -21,7 +21,7 @@ from typing import Any
 from allegedly import corpus
 from allegedly.config import TrackingConfig
 from allegedly.corpus import Example
-from allegedly.labels import LABELS
+from allegedly.labels import STANCE, VERIFICATION, Task
 
 log = logging.getLogger(__name__)
 
@@ -129,36 +129,25 @@ class Run:
     def text(self, text: str, path: str) -> None:
         self.attempt("log a file", lambda mlflow: mlflow.log_text(neutral(text), path))
 
-    def model(self, bundle: Path) -> None:
-        """Log the bundle as a model that `mlflow.pyfunc` loads (see `serving`)."""
+    def model(self, bundle: Path, task: Task = STANCE) -> None:
+        """Log the bundle as a model that `mlflow.pyfunc` loads (see `serving`, or `verdict_serving`)."""
 
         def do(mlflow):
-            import pandas as pd
             import tokenizers
             from mlflow.models import ModelSignature
-            from mlflow.types import ColSpec, Schema
-            from mlflow.types.schema import AnyType, Object, Property
+            from mlflow.types import Schema
 
             package = Path(__file__).parent
             _, _, card = (bundle / "README.md").read_text(encoding="utf-8").split("---\n", 2)  # without front matter
-            # "Any" and not "string": MLflow would make the string "5" of a number, and "None" of a null, and serve it.
-            inputs = [ColSpec(AnyType(), name, required=False) for name in ("text", "article")]
-            outputs = [ColSpec("long", name) for name in ("row", "index", "start", "end")]
-            outputs += [ColSpec("string", "text"), ColSpec("string", "label"), ColSpec("double", "probability")]
-            outputs += [ColSpec(Object([Property(label, "double") for label in LABELS]), "probabilities")]
+            script, inputs, outputs, example = _stance_table() if task is STANCE else _verdict_table()
             info = mlflow.pyfunc.log_model(
-                name="stance",
-                python_model=str(package / "serving.py"),
+                name=task.name,
+                python_model=str(package / script),
                 code_paths=[str(package)],
                 artifacts={"bundle": os.path.relpath(bundle)},  # it is written down: no path of this machine
                 tags=nobody() | {"mlflow.note.content": card.strip()},
                 signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-                input_example=pd.DataFrame(
-                    [
-                        {"text": "The ministry denied that the dam had been mined.", "article": None},
-                        {"text": None, "article": "Officials warned of floods. Rain fell all night."},
-                    ]
-                ),
+                input_example=example,
                 pip_requirements=[
                     f"mlflow=={mlflow.__version__}",
                     f"openvino=={metadata.version('openvino')}",
@@ -170,6 +159,45 @@ class Run:
             self.model_id = info.model_id
 
         self.attempt("log the model", do)
+
+
+def _stance_table() -> tuple[str, list, list, Any]:
+    """The file that serves stances, the columns that it takes and gives, and an example of its input."""
+    import pandas as pd
+    from mlflow.types import ColSpec
+    from mlflow.types.schema import AnyType
+
+    # "Any" and not "string": MLflow would make the string "5" of a number, and "None" of a null, and serve it.
+    inputs = [ColSpec(AnyType(), name, required=False) for name in ("text", "article")]
+    outputs = [ColSpec("long", name) for name in ("row", "index", "start", "end")]
+    outputs += [ColSpec("string", "text"), ColSpec("string", "label"), *_probabilities(STANCE)]
+    example = pd.DataFrame(
+        [
+            {"text": "The ministry denied that the dam had been mined.", "article": None},
+            {"text": None, "article": "Officials warned of floods. Rain fell all night."},
+        ]
+    )
+    return "serving.py", inputs, outputs, example
+
+
+def _verdict_table() -> tuple[str, list, list, Any]:
+    """The file that serves verdicts, the columns that it takes and gives, and an example of its input."""
+    import pandas as pd
+    from mlflow.types import ColSpec
+    from mlflow.types.schema import AnyType
+
+    inputs = [ColSpec(AnyType(), name) for name in ("claim", "evidence")]
+    outputs = [ColSpec("string", "verdict"), *_probabilities(VERIFICATION)]
+    example = pd.DataFrame([{"claim": "The dam was mined.", "evidence": ["Divers found no mines at the dam."]}])
+    return "verdict_serving.py", inputs, outputs, example
+
+
+def _probabilities(task: Task) -> list:
+    from mlflow.types import ColSpec
+    from mlflow.types.schema import Object, Property
+
+    each = Object([Property(label, "double") for label in task.labels])
+    return [ColSpec("double", "probability"), ColSpec(each, "probabilities")]
 
 
 @contextmanager

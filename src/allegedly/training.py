@@ -49,11 +49,12 @@ from allegedly import (
     run_page,
     tracking,
 )
+from allegedly import config as schema
 from allegedly.classifier import Classifier
 from allegedly.config import Precision, TrainConfig, TrainerConfig, check, plain
 from allegedly.corpus import Example
 from allegedly.errors import InputError
-from allegedly.labels import LABEL_TO_ID, LABELS
+from allegedly.labels import STANCE, Task
 
 log = logging.getLogger(__name__)
 PARITY_SENTENCES = 600  # on so many a share of 99 % is known to half a per cent
@@ -70,7 +71,8 @@ def train(config: TrainConfig) -> dict[str, float]:
     """
     check(config)
     bundle.refuse_foreign(Path(config.output))
-    splits = corpus.read(config.corpus.path)
+    task = schema.task(config)
+    splits = corpus.read(config.corpus.path, task=task)
     corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
     teacher = read_teacher(config)
     splits["train"] = draw(config, splits["train"], teacher)
@@ -111,21 +113,26 @@ def train(config: TrainConfig) -> dict[str, float]:
             facts |= {"train_seconds": round(time.perf_counter() - started, 1)}
             facts |= finish(config, folder, splits["validation"], facts)
             # What is measured is what ships: the scores come from the sealed folder, loaded as predict loads it.
-            scores, probabilities = evaluate(folder, splits["test"])
+            scores, probabilities = evaluate(folder, splits["test"], task=task)
             scores |= {f"final_validation/{key}": value for key, value in facts["validation"].items()}
             bundle.seal(folder, facts | {"scores": scores})
-        test_report = run_page.test_report(scores, corpus.label_ids(splits["test"]), probabilities)
+        test_report = run_page.test_report(
+            scores, corpus.label_ids(splits["test"], task.labels), probabilities, task.labels
+        )
         log.info("\nTest split, scored with the reloaded bundle:\n\n%s\n", test_report)
 
-        run.model(Path(config.output))
+        run.model(Path(config.output), task)
         costs = {"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]}
         costs |= {f"onnx/{key}": value for key, value in facts["onnx"].items()}
-        run_page.results(run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output))
+        run_page.results(
+            run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output), task=task
+        )
         registry.register(
             run,
             scores,
-            test_digest=corpus.test_digest(splits["test"]),
-            score=lambda folder: evaluate(folder, splits["test"])[0],
+            test_digest=corpus.test_digest(splits["test"], task.labels),
+            score=lambda folder: evaluate(folder, splits["test"], task=task)[0],
+            task=task,
         )
     low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
     log.info("macro-F1 on the test split: %.3f (95 %% interval %.3f to %.3f)", scores["test/macro_f1"], low, high)
@@ -150,7 +157,7 @@ def draw(
     drawn = corpus.select(
         examples, settings.max_train_sentences, seed=config.seed, hard_share=settings.hard_share, teacher=teacher
     )
-    missing = set(LABELS) - {example.label for example in drawn}
+    missing = set(schema.task(config).labels) - {example.label for example in drawn}
     if missing:
         raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
     return drawn
@@ -200,19 +207,22 @@ def fit(
     settings = config.trainer
     validation_examples = corpus.select(validation_examples, settings.max_eval_sentences, seed=config.seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
-    model = _model(encoder)
+    names = schema.task(config).labels
+    model = _model(encoder, names)
     # The same function encodes here and in predict, so that a sentence never meets two treatments.
     tokenizer.save_pretrained(folder)
     fast = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
-    encodings = encoding.encode(fast, [example.text for example in (*train_examples, *validation_examples)])
-    labels = corpus.label_ids(train_examples)
+    encodings = encoding.encode(fast, [example.input for example in (*train_examples, *validation_examples)])
+    labels = corpus.label_ids(train_examples, names)
     targets = objective.targets(
         labels,
+        len(names),
         label_smoothing=settings.label_smoothing,
         teacher=None if teacher is None else corpus.soft_labels(train_examples, teacher),
         distillation=settings.distillation,
     )
-    rows = _dataset(encodings, np.concatenate([targets, objective.targets(corpus.label_ids(validation_examples))]))
+    validation_labels = corpus.label_ids(validation_examples, names)
+    rows = _dataset(encodings, np.concatenate([targets, objective.targets(validation_labels, len(names))]))
     device = find_device(settings.device)
     precision = _precision(settings.precision, device)
     frozen, hidden = 0, None
@@ -233,13 +243,13 @@ def fit(
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
         trainer = _Trainer(
             settings=settings,
-            weights=objective.class_weights(labels, settings.class_weights),
+            weights=objective.class_weights(labels, len(names), settings.class_weights),
             model=model,
             args=_arguments(config, str(checkpoint_folder), len(labels), device=device, precision=precision),
             train_dataset=rows.select(range(len(labels))),
             eval_dataset=rows.select(range(len(labels), len(rows))),
             data_collator=partial(_collate, pad_id=int(model.config.pad_token_id or 0), hidden=hidden),
-            compute_metrics=_epoch_scores,
+            compute_metrics=partial(_epoch_scores, names=names),
             callbacks=callbacks,
         )
         for printing in (transformers.PrinterCallback, transformers.ProgressCallback):  # bare dicts of numbers
@@ -303,16 +313,17 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
 
     The temperature is fitted on the ONNX model's logits of the `corpus.borderline` sentences of the validation split.
     The ONNX model has eight-bit weights if ``config.eight_bit_weights`` and their labels are those of torch on
-    `export.AGREEMENT` of PARITY_SENTENCES spread over the split. Returns what was found: temperature,
+    `export.AGREEMENT` of PARITY_SENTENCES spread over the split. Returns what was found: labels, temperature,
     temperature_sentences, max_length, onnx (parity with torch on those sentences; eight_bit), validation (scores).
     Raises RuntimeError if ONNX with full weights and torch disagree.
     """
     tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
-    found: dict[str, Any] = {"max_length": config.encoder.max_length}
+    names = schema.task(config).labels
+    found: dict[str, Any] = {"labels": list(names), "max_length": config.encoder.max_length}
 
     def logits(backend: backends.Backend, examples: Sequence[Example]) -> np.ndarray:
         classifier = Classifier(tokenizer, backend, 1.0, found)
-        return classifier.logits([example.text for example in examples])
+        return classifier.logits([example.input for example in examples])
 
     some = examples[:: max(1, len(examples) // PARITY_SENTENCES)]
     torch_logits = logits(backends.torch_backend(folder, device="cpu"), some)
@@ -334,29 +345,29 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
         else:
             parity = eight
     onnx_logits = logits(backends.cpu_backend(folder), examples)
-    labels = corpus.label_ids(examples)
+    labels = corpus.label_ids(examples, names)
     borderline = corpus.borderline(examples)
     temperature = calibration.fit(onnx_logits[borderline], labels[borderline])
     found |= {
         "temperature": temperature,
         "temperature_sentences": int(borderline.sum()),
         "onnx": parity | {"eight_bit": eight_bit},
-        "validation": evaluation.score(labels, calibration.apply(onnx_logits, temperature)),
+        "validation": evaluation.score(labels, calibration.apply(onnx_logits, temperature), names),
     }
-    (folder / "README.md").write_text(model_card.render({**facts, **found}), encoding="utf-8")
+    (folder / "README.md").write_text(model_card.render({**facts, **found}, schema.task(config)), encoding="utf-8")
     bundle.seal(folder, {**facts, **found})
     return found
 
 
-def evaluate(folder: Path, examples: Sequence[Example]) -> tuple[dict[str, float], np.ndarray]:
+def evaluate(folder: Path, examples: Sequence[Example], *, task: Task = STANCE) -> tuple[dict[str, float], np.ndarray]:
     """Score a bundle, loaded from disk, on labelled examples.
 
     Returns (scores named ``test/…``, probabilities of shape (n_sentences, n_labels)).
     """
-    classifier = Classifier.load(folder, device="cpu")
-    logits = classifier.logits([example.text for example in examples])
-    probabilities, labels = calibration.apply(logits, classifier.temperature), corpus.label_ids(examples)
-    scores = evaluation.score_with_intervals(labels, probabilities)
+    classifier = Classifier.load(folder, device="cpu", task=task)
+    logits = classifier.logits([example.input for example in examples])
+    probabilities = calibration.apply(logits, classifier.temperature)
+    scores = evaluation.score_with_intervals(corpus.label_ids(examples, task.labels), probabilities, task.labels)
     return {f"test/{key}": value for key, value in scores.items()}, probabilities
 
 
@@ -394,9 +405,9 @@ class _Bar(transformers.ProgressCallback):
         pass
 
 
-def _epoch_scores(prediction: transformers.EvalPrediction) -> dict[str, float]:
+def _epoch_scores(prediction: transformers.EvalPrediction, *, names: Sequence[str]) -> dict[str, float]:
     labels = prediction.label_ids.argmax(axis=1)  # one-hot targets
-    return evaluation.score(labels, calibration.apply(prediction.predictions, 1.0))
+    return evaluation.score(labels, calibration.apply(prediction.predictions, 1.0), names)
 
 
 class _Trainer(checkpoints.ResumableTrainer):
@@ -437,7 +448,7 @@ class _Trainer(checkpoints.ResumableTrainer):
         if num_items_in_batch is None:
             loss = loss / len(targets)
         else:  # ... and of all processes, whose gradients are averaged, not summed
-            loss = loss / (num_items_in_batch / len(LABELS)) * self.accelerator.num_processes
+            loss = loss / (num_items_in_batch / targets.shape[1]) * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -448,12 +459,12 @@ class _Trainer(checkpoints.ResumableTrainer):
         return loss
 
 
-def _model(encoder: Path) -> torch.nn.Module:
+def _model(encoder: Path, names: Sequence[str]) -> torch.nn.Module:
     return AutoModelForSequenceClassification.from_pretrained(
         encoder,
-        num_labels=len(LABELS),
-        id2label=dict(enumerate(LABELS)),
-        label2id=LABEL_TO_ID,
+        num_labels=len(names),
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
         dtype=torch.float32,
         local_files_only=True,
         use_safetensors=True,
