@@ -41,6 +41,8 @@ MANDATORY = {
     "encoder/hub.yaml": ["encoder.path=some/folder"],
     "encoder/none.yaml": ["model=tfidf"],
     "corpus/verification.yaml": ["task=verification"],
+    "model/overlap.yaml": ["task=verification"],
+    "model/similarity.yaml": ["task=verification"],
     "corpus/own.yaml": ["corpus.path=some/folder"],
     "tracking/server.yaml": ["tracking.uri=http://host:5000"],
 }
@@ -226,6 +228,8 @@ def test_a_typo_in_a_file_is_refused_and_named(copy, file, old, new, named):
         "experiment/smoke.yaml": ["experiment=smoke"],
         "encoder/minilm.yaml": ["encoder=minilm"],
         "corpus/verification.yaml": ["task=verification"],
+        "model/overlap.yaml": ["task=verification"],
+        "model/similarity.yaml": ["task=verification"],
         "corpus/own.yaml": ["corpus=own", "corpus.path=/x"],
     }.get(file, [])
     composed(*choice, folder=copy)

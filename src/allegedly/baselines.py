@@ -3,28 +3,37 @@
 majority     the commonest label, whatever the sentence says
 tfidf        its words and pairs of words, weighed by how rare they are, and a logistic regression
 embeddings   the encoder as it came, the mean over its tokens, and a logistic regression
+
+Of a claim with evidence these read the claim alone: what they know of the verdict is a shortcut. Two more read both:
+
+overlap      the share of the claim's words, numbers and negations that the evidence has, and a logistic regression
+similarity   the cosine of the encoder's embeddings of claim and evidence, and a logistic regression
 """
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 
 from allegedly import calibration, corpus, encoders, encoding, evaluation, objective, run_page, tracking, training
+from allegedly import config as schema
 from allegedly.config import ModelKind, TrainConfig, check
 from allegedly.corpus import Example
-from allegedly.labels import LABELS
+from allegedly.encoding import Text
 
 log = logging.getLogger(__name__)
-Yardstick = Callable[[Sequence[str]], np.ndarray]  # texts -> logits of shape (n_texts, n_labels)
+NEGATIONS = {"no", "not", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "t"}  # can't
+Yardstick = Callable[[Sequence[Text]], np.ndarray]  # texts -> logits of shape (n_texts, n_labels)
 
 
 def train(config: TrainConfig) -> dict[str, float]:
@@ -33,7 +42,8 @@ def train(config: TrainConfig) -> dict[str, float]:
     Raises InputError for a config that cannot work, a faulty corpus, an encoder that is not there.
     """
     check(config)
-    splits = corpus.read(config.corpus.path)
+    task = schema.task(config)
+    splits = corpus.read(config.corpus.path, task=task)
     digest = corpus.digest(splits)
     splits["train"] = training.draw(config, splits["train"], training.read_teacher(config))
     encoder, sha256 = locate(config)
@@ -48,17 +58,19 @@ def train(config: TrainConfig) -> dict[str, float]:
         train_seconds = round(time.perf_counter() - started, 1)
         logits, labels = {}, {}
         for split in ("validation", "test"):
-            logits[split] = yardstick([example.text for example in splits[split]])
-            labels[split] = corpus.label_ids(splits[split])
+            logits[split] = yardstick([example.input for example in splits[split]])
+            labels[split] = corpus.label_ids(splits[split], task.labels)
         temperature = fit_temperature(config, logits["validation"], splits["validation"])
-        validation = evaluation.score(labels["validation"], calibration.apply(logits["validation"], temperature))
+        validation = evaluation.score(
+            labels["validation"], calibration.apply(logits["validation"], temperature), task.labels
+        )
         probabilities = calibration.apply(logits["test"], temperature)
-        test = evaluation.score_with_intervals(labels["test"], probabilities)
+        test = evaluation.score_with_intervals(labels["test"], probabilities, task.labels)
         scores = {f"test/{key}": value for key, value in test.items()}
         scores |= {f"final_validation/{key}": value for key, value in validation.items()}
-        log.info("\nTest split:\n\n%s\n", run_page.test_report(scores, labels["test"], probabilities, LABELS))
+        log.info("\nTest split:\n\n%s\n", run_page.test_report(scores, labels["test"], probabilities, task.labels))
         costs = {"calibration/temperature": temperature, "train_seconds": train_seconds}
-        run_page.results(run, splits["test"], probabilities, scores=scores | costs)
+        run_page.results(run, splits["test"], probabilities, scores=scores | costs, task=task)
     low, high = scores["test/macro_f1_low"], scores["test/macro_f1_high"]
     log.info("macro-F1 on the test split: %.3f (95 %% interval %.3f to %.3f)", scores["test/macro_f1"], low, high)
     log.info("a yardstick: no bundle is written and nothing is registered")
@@ -69,28 +81,63 @@ def train(config: TrainConfig) -> dict[str, float]:
 
 def locate(config: TrainConfig) -> tuple[Path | None, str]:
     """The folder of the encoder and the sha256 of its weights; (None, "") for a yardstick that reads none."""
-    if config.model.kind in (ModelKind.majority, ModelKind.tfidf):
+    if config.model.kind in (ModelKind.majority, ModelKind.tfidf, ModelKind.overlap):
         return None, ""
     return encoders.locate(config.encoder)
 
 
 def fit(config: TrainConfig, examples: Sequence[Example], *, encoder: Path | None) -> Yardstick:
-    """Fit the yardstick ``config.model`` on examples of all labels; ``encoder`` is read by embeddings alone."""
-    texts, labels = [encoding.clean(example.text) for example in examples], corpus.label_ids(examples)
-    weights = objective.class_weights(labels, len(LABELS), config.trainer.class_weights)
+    """Fit the yardstick ``config.model`` on examples of all labels; ``encoder`` is for those that embed."""
+    names = schema.task(config).labels
+    texts, labels = [example.input for example in examples], corpus.label_ids(examples, names)
+    weights = objective.class_weights(labels, len(names), config.trainer.class_weights)
     regression = LogisticRegression(C=config.model.C, class_weight=dict(enumerate(weights)), max_iter=2000)
-    log.info("fitting %s on %d sentences", config.model.kind.value, len(examples))
+    log.info("fitting %s on %d examples", config.model.kind.value, len(examples))
     if config.model.kind is ModelKind.majority:
-        shares = np.bincount(labels, minlength=len(LABELS)) / len(labels)
+        shares = np.bincount(labels, minlength=len(names)) / len(labels)
         return lambda texts: np.tile(np.log(shares), (len(texts), 1))
-    if config.model.kind is ModelKind.tfidf:
-        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-        pipeline = make_pipeline(words, regression).fit(texts, labels)
-        return lambda texts: pipeline.decision_function([encoding.clean(text) for text in texts])
+    features = _features(config, texts, encoder)
+    regression.fit(features(texts), labels)
+    return lambda texts: regression.decision_function(features(texts))
+
+
+def _features(config: TrainConfig, texts: Sequence[Text], encoder: Path | None) -> Callable[[Sequence[Text]], Any]:
+    """What the regression reads: texts -> a matrix, sparse or not, of shape (n_texts, n_features)."""
+    kind = config.model.kind
+    if kind is ModelKind.tfidf:
+        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(map(_alone, texts))
+        return lambda texts: words.transform(map(_alone, texts))
+    if kind is ModelKind.overlap:
+        scaler = StandardScaler().fit(_overlaps(texts))
+        return lambda texts: scaler.transform(_overlaps(texts))
     assert encoder is not None
     embed = _embedder(config, encoder)
-    regression.fit(embed(texts), labels)
-    return lambda texts: regression.decision_function(embed(texts))
+    if kind is ModelKind.embeddings:
+        return lambda texts: embed([_alone(text) for text in texts])
+
+    def cosine(texts: Sequence[Text]) -> np.ndarray:
+        claims, evidence = zip(*texts, strict=True)
+        return 10 * (embed(claims) * embed(evidence)).sum(axis=1, keepdims=True)  # C suits features of this size
+
+    return cosine
+
+
+def _alone(text: Text) -> str:
+    """The sentence, or the claim without its evidence."""
+    return encoding.clean(text if isinstance(text, str) else text[0])
+
+
+def _overlaps(texts: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Shape (n_texts, 4): share of the claim's words, and of its numbers, in the evidence; negations on either side."""
+    rows = []
+    for claim, evidence in texts:
+        ours, theirs = (set(re.findall(r"\w+", text.casefold())) for text in (claim, evidence))
+        numbers = {word for word in ours if word.isdecimal()}
+        share = len(ours & theirs) / max(len(ours), 1)
+        rows.append(
+            [share, len(numbers & theirs) / max(len(numbers), 1), *(bool(side & NEGATIONS) for side in (ours, theirs))]
+        )
+    return np.array(rows, dtype=float)
 
 
 def fit_temperature(config: TrainConfig, logits: np.ndarray, examples: Sequence[Example]) -> float:
@@ -98,7 +145,7 @@ def fit_temperature(config: TrainConfig, logits: np.ndarray, examples: Sequence[
     if config.model.kind is ModelKind.majority:
         return 1.0
     borderline = corpus.borderline(examples)
-    return calibration.fit(logits[borderline], corpus.label_ids(examples)[borderline])
+    return calibration.fit(logits[borderline], corpus.label_ids(examples, schema.task(config).labels)[borderline])
 
 
 def _embedder(config: TrainConfig, encoder: Path) -> Callable[[Sequence[str]], np.ndarray]:

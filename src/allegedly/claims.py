@@ -1,4 +1,4 @@
-"""Groups of claims written around one piece of evidence in, pairs of claim and evidence with their verdicts out.
+"""Groups of claims, each written around one piece of evidence, in; pairs of claim and evidence with their verdicts out.
 
 A group holds evidence, a claim that it supports, one that it refutes, and flipped evidence under which the two change
 places; most also hold an open claim and the one more sentence that would settle it. Every claim thus meets evidence of
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ ORIGINS: dict[str, str] = {
     "settled": "the same with the sentence that settles the claim",
     "neighbour": "a claim with other evidence from the same article, or with that of another passage",
     "distracted": "the evidence among other sentences of its article",
+    "own": "a pair that somebody wrote and labelled",
 }
 
 
@@ -57,71 +59,99 @@ class Pair:
     origin: str
 
 
-def read(folder: str | Path, *, splits: Sequence[str] = SPLITS) -> dict[str, list[Group]]:
-    """Read and check the groups of a corpus folder: ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl``.
+def read(folder: str | Path, *, splits: Sequence[str] = SPLITS) -> dict[str, list[Group | Pair]]:
+    """Read and check the ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` of a folder.
 
-    Raises InputError naming file and line of the first thing that is wrong: a missing or empty file, a line that is
-    not an object with the fields of `Group`, an id used twice, an article divided between splits.
+    A line is a group (the fields of `Group`) or a pair that somebody labelled: id, article, claim, evidence (a list of
+    sentences), label. Raises InputError naming file and line of the first thing that is wrong: a missing or empty file,
+    a line that is neither, an id used twice, an article divided between splits.
     """
-    found: dict[str, list[Group]] = {}
+    found: dict[str, list[Group | Pair]] = {}
     seen: dict[str, str] = {}
     split_of: dict[str, str] = {}
     for split in splits:
         path = Path(folder) / f"{split}.jsonl"
         found[split] = []
-        for where, group in _groups(path):
-            if group.id in seen:
-                raise InputError(f"{where}: id {group.id!r} stands at {seen[group.id]} already; ids must differ")
-            seen[group.id] = where
-            other = split_of.setdefault(group.article, split)
+        for where, line in _lines(path):
+            if line.id in seen:
+                raise InputError(f"{where}: id {line.id!r} stands at {seen[line.id]} already; ids must differ")
+            seen[line.id] = where
+            other = split_of.setdefault(line.article, split)
             if other != split:
                 raise InputError(
-                    f"{where}: article {group.article!r} is in {other}.jsonl too; keep all of it in one split"
+                    f"{where}: article {line.article!r} is in {other}.jsonl too; keep all of it in one split"
                 )
-            found[split].append(group)
+            found[split].append(line)
         if not found[split]:
             raise InputError(f"{path}: is empty; put at least one group of claims into it")
     return found
 
 
-def _groups(path: Path) -> Iterator[tuple[str, Group]]:
+def _lines(path: Path) -> Iterator[tuple[str, Group | Pair]]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); check the file") from None
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            lists = {key: tuple(row[key]) for key in ("evidence", "flipped")}
-            texts = {key: row[key] for key in ("id", "article", "supported", "refuted", "change", "style")}
-            extra = {key: row.get(key) for key in ("open", "settling")}
-            sound = all(isinstance(row[key], list) and row[key] for key in lists) and all(
-                isinstance(text, str) and text.strip() for text in (*sum(lists.values(), ()), *texts.values())
-            )
-            sound &= len({text is None for text in extra.values()}) == 1
-        except (ValueError, TypeError, KeyError):
-            sound = False
-        if not sound:
-            raise InputError(
-                f"{path}:{number}: is not a group of claims; write an object with the lists evidence and flipped, the "
-                "texts id, article, supported, refuted, change and style, and both or neither of open and settling"
-            )
-        yield f"{path}:{number}", Group(**texts, **lists, **extra)
+        if line.strip():
+            try:
+                row = json.loads(line)
+                yield f"{path}:{number}", _pair(row) if "claim" in row else _group(row)
+            except (ValueError, TypeError, KeyError):
+                raise InputError(f"{path}:{number}: {_SHAPES['claim' in line]}") from None
 
 
-def pairs(groups: Sequence[Group], *, seed: int = 0) -> list[Pair]:
-    """All pairs that groups of one split give, in order; equal for equal ``seed``. `ORIGINS` tells how each is made."""
+_SHAPES = {
+    False: "is not a group of claims; write an object with the lists evidence and flipped, the texts id, article, "
+    "supported, refuted, change and style, and both or neither of open and settling",
+    True: f"is not a pair; write an object with the texts id, article, claim and label (one of {', '.join(VERDICTS)}) "
+    "and the list evidence",
+}
+
+
+def _group(row: dict[str, Any]) -> Group:
+    texts = {key: _text(row[key]) for key in ("id", "article", "supported", "refuted", "change", "style")}
+    lists = {key: _sentences(row[key]) for key in ("evidence", "flipped")}
+    extra = {key: row[key] and _text(row[key]) for key in ("open", "settling") if row.get(key) is not None}
+    if len(extra) == 1:
+        raise ValueError
+    return Group(**texts, **lists, **{"open": None, "settling": None} | extra)
+
+
+def _pair(row: dict[str, Any]) -> Pair:
+    texts = {key: _text(row[key]) for key in ("id", "article", "claim", "label")}
+    if texts["label"] not in VERDICTS:
+        raise ValueError
+    return Pair(**texts, evidence=_sentences(row["evidence"]), origin=_text(row.get("origin", "own")))
+
+
+def _sentences(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return tuple(map(_text, value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
+def pairs(lines: Sequence[Group | Pair], *, seed: int = 0) -> list[Pair]:
+    """All pairs of one split, in order: those that its groups give (`ORIGINS` tells how) and those labelled by hand.
+
+    Equal for equal ``seed``, which draws neighbours and orders.
+    """
     rng = np.random.default_rng(seed)
+    groups = [line for line in lines if isinstance(line, Group)]
     of_article: dict[str, list[Group]] = {}
     for group in groups:
         of_article.setdefault(group.article, []).append(group)
-    found = []
+    found = [line for line in lines if isinstance(line, Pair)]
     for group in groups:
         beside = [other for other in of_article[group.article] if other is not group]
         made = list(_own(group)) + list(_among_others(group, beside, rng))
-        made += _neighbours(group, beside or [groups[int(rng.integers(len(groups)))]], rng)
+        made += _neighbours(group, beside or _elsewhere(group, groups, rng), rng)
         found += [
             Pair(f"{group.id}/{number}", group.article, claim, tuple(evidence), label, origin)
             for number, (claim, evidence, label, origin) in enumerate(made)
@@ -169,6 +199,12 @@ def _neighbours(group: Group, beside: Sequence[Group], rng: np.random.Generator)
             if beside[i] is not group and apart and not _telling(claim, " ".join(evidence)):
                 yield claim, evidence, VERDICTS[2], "neighbour"
                 break
+
+
+def _elsewhere(group: Group, groups: Sequence[Group], rng: np.random.Generator) -> list[Group]:
+    """A few groups of other articles, for one that is alone in its own."""
+    drawn = [groups[i] for i in rng.integers(len(groups), size=8)]
+    return [other for other in drawn if other.article != group.article]
 
 
 def _telling(claim: str, evidence: str) -> bool:

@@ -48,6 +48,8 @@ class ModelKind(Enum):
     majority = "majority"
     tfidf = "tfidf"
     embeddings = "embeddings"  # of the frozen encoder
+    overlap = "overlap"  # of a claim's words with its evidence
+    similarity = "similarity"  # of claim and evidence, to the frozen encoder
 
 
 @dataclass
@@ -211,9 +213,11 @@ def gate_metrics(task: Task) -> tuple[str, ...]:
 def check(config: TrainConfig) -> None:
     """Refuse what cannot work; raises InputError naming the key and the remedy."""
     encoder, trainer = config.encoder, config.trainer
-    needs_encoder = config.model.kind in (ModelKind.transformer, ModelKind.embeddings)
+    needs_encoder = config.model.kind not in (ModelKind.majority, ModelKind.tfidf, ModelKind.overlap)
     if needs_encoder and bool(encoder.packages) == bool(encoder.path):
         raise InputError("encoder: set either packages or path (encoder.path=FOLDER or a Hub name), not both or none")
+    if config.model.kind in (ModelKind.overlap, ModelKind.similarity) and config.task is not TaskName.verification:
+        raise InputError(f"model: {config.model.kind.value} compares a claim with its evidence; add task=verification")
     at_least = {
         "encoder.max_length": (encoder.max_length, 8),
         "trainer.per_device_train_batch_size": (trainer.per_device_train_batch_size, 1),
