@@ -27,7 +27,9 @@ ORIGINS: dict[str, str] = {
     "settled": "the same with the sentence that settles the claim",
     "neighbour": "a claim with other evidence from the same article, or with that of another passage",
     "distracted": "the evidence among other sentences of its article",
-    "own": "a pair that somebody wrote and labelled",
+    "close": "a claim, or a sentence, beside the very text from which it differs by one change: the easiest",
+    "adversarial": "a pair that somebody wrote to mislead",
+    "own": "any other pair that somebody wrote and labelled",
 }
 
 
@@ -150,7 +152,7 @@ def pairs(lines: Sequence[Group | Pair], *, seed: int = 0) -> list[Pair]:
     found = [line for line in lines if isinstance(line, Pair)]
     for group in groups:
         beside = [other for other in of_article[group.article] if other is not group]
-        made = list(_own(group)) + list(_among_others(group, beside, rng))
+        made = [*_own(group), *_close(group), *_among_others(group, beside, rng)]
         made += _neighbours(group, beside or _elsewhere(group, groups, rng), rng)
         found += [
             Pair(f"{group.id}/{number}", group.article, claim, tuple(evidence), label, origin)
@@ -171,6 +173,21 @@ def _own(group: Group) -> Iterator[Made]:
     if group.open is not None and group.settling is not None:
         yield group.open, group.evidence, unsettled, "open"
         yield group.open, (*group.evidence, group.settling), supported, "settled"
+
+
+def _close(group: Group) -> Iterator[Made]:
+    """The group's texts beside each other: how a change of a few words turns a verdict is learnt here first."""
+    supported, refuted, unsettled = VERDICTS
+    yield group.supported, [group.refuted], refuted, "close"
+    yield group.refuted, [group.supported], refuted, "close"
+    yield group.supported, [group.supported], supported, "close"
+    yield group.refuted, [group.refuted], supported, "close"
+    if group.open is not None:
+        yield group.open, [group.supported], unsettled, "close"
+        yield group.open, [group.open], supported, "close"
+    if len(group.evidence) == len(group.flipped) == 1:
+        yield group.flipped[0], group.evidence, refuted, "close"
+        yield group.evidence[0], group.evidence, supported, "close"
 
 
 def _among_others(group: Group, beside: Sequence[Group], rng: np.random.Generator) -> Iterator[Made]:
