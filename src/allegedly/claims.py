@@ -152,7 +152,7 @@ def pairs(lines: Sequence[Group | Pair], *, seed: int = 0) -> list[Pair]:
     found = [line for line in lines if isinstance(line, Pair)]
     for group in groups:
         beside = [other for other in of_article[group.article] if other is not group]
-        made = [*_own(group), *_close(group), *_among_others(group, beside, rng)]
+        made = [*_own(group), *_close(group, rng), *_among_others(group, beside, rng)]
         made += _neighbours(group, beside or _elsewhere(group, groups, rng), rng)
         found += [
             Pair(f"{group.id}/{number}", group.article, claim, tuple(evidence), label, origin)
@@ -175,19 +175,19 @@ def _own(group: Group) -> Iterator[Made]:
         yield group.open, (*group.evidence, group.settling), supported, "settled"
 
 
-def _close(group: Group) -> Iterator[Made]:
+def _close(group: Group, rng: np.random.Generator) -> Iterator[Made]:
     """The group's texts beside each other: how a change of a few words turns a verdict is learnt here first."""
     supported, refuted, unsettled = VERDICTS
-    yield group.supported, [group.refuted], refuted, "close"
-    yield group.refuted, [group.supported], refuted, "close"
-    yield group.supported, [group.supported], supported, "close"
-    yield group.refuted, [group.refuted], supported, "close"
+    apart = [(group.supported, group.refuted), (group.refuted, group.supported)]
+    if len(group.evidence) == len(group.flipped) == 1:
+        sentences = [group.evidence[0], group.flipped[0]]
+        apart.append(tuple(sentences[i] for i in rng.permutation(2)))
+    for claim, evidence in apart:
+        yield claim, [evidence], refuted, "close"
+    for i in rng.permutation(len(apart))[:2]:  # or it would learn that a text beside its like is refuted
+        yield apart[i][0], [apart[i][0]], supported, "close"
     if group.open is not None:
         yield group.open, [group.supported], unsettled, "close"
-        yield group.open, [group.open], supported, "close"
-    if len(group.evidence) == len(group.flipped) == 1:
-        yield group.flipped[0], group.evidence, refuted, "close"
-        yield group.evidence[0], group.evidence, supported, "close"
 
 
 def _among_others(group: Group, beside: Sequence[Group], rng: np.random.Generator) -> Iterator[Made]:
