@@ -1,8 +1,8 @@
 """Groups of claims become pairs whose verdicts follow from how they are made, and a claim alone tells no verdict."""
 
 import json
-from collections import Counter
 
+import numpy as np
 import pytest
 
 from allegedly import claims, corpus
@@ -51,10 +51,12 @@ def test_each_pair_has_the_verdict_that_its_making_implies(tmp_path):
 def test_texts_beside_each_other_teach_what_one_change_does(tmp_path):
     (one,) = claims.read(write(tmp_path, train=[group("Ford")]))["train"]
     found = {(pair.claim, *pair.evidence): pair.label for pair in claims.pairs([one]) if pair.origin == "close"}
-    assert found[one.refuted, one.supported] == found[one.supported, one.refuted] == REFUTED
-    assert (found.get((one.flipped[0], one.evidence[0])) or found[one.evidence[0], one.flipped[0]]) == REFUTED
-    assert found[one.open, one.supported] == UNSETTLED
-    assert {label for texts, label in found.items() if texts[0] == texts[1]} == {SUPPORTED}
+    labels = {frozenset(texts): label for texts, label in found.items()}
+    assert labels.pop(frozenset([one.supported, one.refuted])) == REFUTED
+    assert labels.pop(frozenset([one.evidence[0], one.flipped[0]])) == REFUTED
+    assert labels.pop(frozenset([one.open, one.supported])) == UNSETTLED
+    ((copied, label),) = labels.items()
+    assert (len(copied), label) == (1, SUPPORTED)
 
 
 def test_a_group_without_an_open_claim_gives_none(tmp_path):
@@ -65,19 +67,24 @@ def test_a_group_without_an_open_claim_gives_none(tmp_path):
 
 def test_other_evidence_of_the_article_settles_nothing_unless_it_shares_the_claims_words(tmp_path):
     other = group("Ford", 1, evidence=["Trains to the coast leave hourly."], flipped=["Trains leave daily."])
-    telling = group("Ford", 2, evidence=["Under the Ford crossing there are 3 arches."], flipped=["There are none."])
+    telling = group(
+        "Ford", 2, evidence=["Under the Ford crossing there are 3 or 9 arches."], flipped=["There are none."]
+    )
     found = claims.pairs(claims.read(write(tmp_path, train=[group("Ford"), other, telling]))["train"])
-    neighbours = {pair.evidence for pair in found if pair.origin == "neighbour" and pair.id.startswith("Ford/0/")}
-    assert neighbours == {("Trains to the coast leave hourly.",)}
-    assert {pair.label for pair in found if pair.origin == "neighbour"} == {UNSETTLED}
+    (neighbour,) = [pair for pair in found if pair.origin == "neighbour" and pair.id.startswith("Ford/0/")]
+    assert (neighbour.evidence, neighbour.label) == (("Trains to the coast leave hourly.",), UNSETTLED)
 
 
 def test_among_other_sentences_the_evidence_keeps_its_verdict(tmp_path):
-    rows = [group("Ford"), group("Ford", 1, evidence=["Trains to the coast leave hourly."])]
-    found = claims.pairs(claims.read(write(tmp_path, train=rows))["train"])
-    distracted = [pair for pair in found if pair.origin == "distracted" and pair.id.startswith("Ford/0/")]
-    assert {pair.label for pair in distracted} == {SUPPORTED, REFUTED}
-    assert all("Trains to the coast leave hourly." in pair.evidence and len(pair.evidence) == 2 for pair in distracted)
+    rows = [group("Ford", n, evidence=[f"The bridge at Ford has {n + 3} arches."]) for n in range(30)]
+    rows.append(group("Ford", 99, evidence=["Trains to the coast leave hourly."]))
+    groups = claims.read(write(tmp_path, train=rows))["train"]
+    whole = {(pair.claim, pair.evidence): pair.label for pair in claims.pairs(groups) if pair.origin != "neighbour"}
+    distracted = [pair for pair in claims.pairs(groups) if pair.origin == "distracted"]
+    assert distracted
+    for pair in distracted:
+        own = [evidence for evidence in pair.evidence if whole.get((pair.claim, (evidence,))) == pair.label]
+        assert own
 
 
 def test_equal_groups_give_equal_pairs(tmp_path):
@@ -86,11 +93,15 @@ def test_equal_groups_give_equal_pairs(tmp_path):
     assert len({pair.id for pair in claims.pairs(groups)}) == len(claims.pairs(groups))
 
 
-def test_supported_and_refuted_claims_meet_all_three_verdicts_equally_often(tmp_path):
-    groups = claims.read(write(tmp_path, train=[group(f"town{n}", n) for n in range(40)]))["train"]
+def test_supported_and_refuted_claims_meet_each_verdict_as_often(tmp_path):
+    groups = claims.read(write(tmp_path, train=[group(f"town{n}", n) for n in range(200)]))["train"]
+    supported, refuted = {one.supported for one in groups}, {one.refuted for one in groups}
     made = [pair for pair in claims.pairs(groups) if pair.origin != "close"]
-    labels = Counter(pair.label for pair in made if pair.claim.startswith("There are"))
-    assert labels[SUPPORTED] == labels[REFUTED] == labels[UNSETTLED]
+    shares = [
+        np.array([sum(pair.label == label for pair in made if pair.claim in kind) for label in VERDICTS])
+        for kind in (supported, refuted)
+    ]
+    assert (abs(shares[0] / shares[0].sum() - shares[1] / shares[1].sum()) < 0.05).all()
 
 
 def test_pairs_that_were_labelled_by_hand_are_taken_as_they_are(tmp_path):

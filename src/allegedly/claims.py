@@ -139,10 +139,11 @@ def _text(value: Any) -> str:
     return value
 
 
-def pairs(lines: Sequence[Group | Pair], *, seed: int = 0) -> list[Pair]:
+def pairs(lines: Sequence[Group | Pair], *, seed: int = 0, close: bool = True) -> list[Pair]:
     """All pairs of one split, in order: those that its groups give (`ORIGINS` tells how) and those labelled by hand.
 
-    Equal for equal ``seed``, which draws neighbours and orders.
+    Equal for equal ``seed``, which draws neighbours and orders. ``close`` False leaves out the easiest, which would
+    flatter a score.
     """
     rng = np.random.default_rng(seed)
     groups = [line for line in lines if isinstance(line, Group)]
@@ -157,6 +158,7 @@ def pairs(lines: Sequence[Group | Pair], *, seed: int = 0) -> list[Pair]:
         found += [
             Pair(f"{group.id}/{number}", group.article, claim, tuple(evidence), label, origin)
             for number, (claim, evidence, label, origin) in enumerate(made)
+            if close or origin != "close"
         ]
     return found
 
@@ -178,44 +180,42 @@ def _own(group: Group) -> Iterator[Made]:
 def _close(group: Group, rng: np.random.Generator) -> Iterator[Made]:
     """The group's texts beside each other: how a change of a few words turns a verdict is learnt here first."""
     supported, refuted, unsettled = VERDICTS
-    apart = [(group.supported, group.refuted), (group.refuted, group.supported)]
+    apart = [(group.supported, group.refuted)]
     if len(group.evidence) == len(group.flipped) == 1:
-        sentences = [group.evidence[0], group.flipped[0]]
-        apart.append(tuple(sentences[i] for i in rng.permutation(2)))
-    for claim, evidence in apart:
+        apart.append((group.evidence[0], group.flipped[0]))
+    for texts in apart:
+        claim, evidence = (texts[i] for i in rng.permutation(2))
         yield claim, [evidence], refuted, "close"
-    for i in rng.permutation(len(apart))[:2]:  # or it would learn that a text beside its like is refuted
-        yield apart[i][0], [apart[i][0]], supported, "close"
+    claim = apart[rng.integers(len(apart))][rng.integers(2)]
+    yield claim, [claim], supported, "close"  # or it would learn that a text beside its like is refuted
     if group.open is not None:
         yield group.open, [group.supported], unsettled, "close"
 
 
 def _among_others(group: Group, beside: Sequence[Group], rng: np.random.Generator) -> Iterator[Made]:
-    """The evidence, or the flipped evidence, among one to three other sentences of the article, in any order."""
+    """Evidence, as it is or flipped, among one to three other sentences of the article, in any order."""
     others = [sentence for other in beside for sentence in other.evidence if sentence not in group.evidence]
-    if not others:
-        return
-    supported, refuted, _ = VERDICTS
-    evidence, verdicts = (
-        (group.evidence, (supported, refuted)) if rng.random() < 0.5 else (group.flipped, (refuted, supported))
-    )
-    for claim, verdict in zip((group.supported, group.refuted), verdicts, strict=True):
-        drawn = [others[i] for i in rng.permutation(len(others))[: rng.integers(1, 4)]]
-        drawn = [sentence for sentence in dict.fromkeys(drawn) if not _telling(claim, sentence)]
-        if drawn:
-            mixed = [*evidence, *drawn]
-            yield claim, [mixed[i] for i in rng.permutation(len(mixed))], verdict, "distracted"
+    claim, evidence, verdict = [
+        (group.supported, group.evidence, VERDICTS[0]),
+        (group.supported, group.flipped, VERDICTS[1]),
+        (group.refuted, group.evidence, VERDICTS[1]),
+        (group.refuted, group.flipped, VERDICTS[0]),
+    ][rng.integers(4)]
+    drawn = [others[i] for i in rng.permutation(len(others))[: rng.integers(1, 4)]]
+    drawn = [sentence for sentence in dict.fromkeys(drawn) if not _telling(claim, sentence)]
+    if drawn:
+        mixed = [*evidence, *drawn]
+        yield claim, [mixed[i] for i in rng.permutation(len(mixed))], verdict, "distracted"
 
 
 def _neighbours(group: Group, beside: Sequence[Group], rng: np.random.Generator) -> Iterator[Made]:
-    """Both claims with evidence that was not written for them: nothing is settled."""
-    for claim in (group.supported, group.refuted):
-        for i in rng.permutation(len(beside)):
-            evidence = beside[i].evidence
-            apart = not set(evidence) & set(group.evidence)
-            if beside[i] is not group and apart and not _telling(claim, " ".join(evidence)):
-                yield claim, evidence, VERDICTS[2], "neighbour"
-                break
+    """A claim with evidence that was not written for it: nothing is settled."""
+    claim = (group.supported, group.refuted)[rng.integers(2)]
+    for i in rng.permutation(len(beside)):
+        evidence = beside[i].evidence
+        if not set(evidence) & set(group.evidence) and not _telling(claim, " ".join(evidence)):
+            yield claim, evidence, VERDICTS[2], "neighbour"
+            return
 
 
 def _elsewhere(group: Group, groups: Sequence[Group], rng: np.random.Generator) -> list[Group]:

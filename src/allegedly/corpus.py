@@ -59,7 +59,7 @@ def read(folder: str | Path, *, splits: Sequence[str] = SPLITS, task: Task = STA
                 Example(
                     pair.id, pair.article, pair.claim, pair.label, kind=pair.origin, evidence=" ".join(pair.evidence)
                 )
-                for pair in claims.pairs(lines)
+                for pair in claims.pairs(lines, close=split == "train")
             ]
             for split, lines in claims.read(folder, splits=splits).items()
         }
