@@ -10,33 +10,35 @@ def render(facts: Mapping[str, Any]) -> str:
     """Write the card from the facts of the manifest; validation scores only, the test scores stand in bundle.json."""
     corpus, scores, parity = facts["corpus"], facts["validation"], facts["onnx"]
     weights = " with eight-bit weights" if parity["eight_bit"] else ""
-    labels = "\n".join(f"| `{label}` | {DEFINITIONS[label]} | {scores[f'f1_{label}']:.3f} |" for label in LABELS)
+    # Lists and whole lines, no table: MLflow's page breaks lines where they end and sets no space between columns.
+    labels = "\n".join(f"- `{label}` (F1 {scores[f'f1_{label}']:.3f}): {DEFINITIONS[label]}" for label in LABELS)
     return f"""---
 license: apache-2.0
 language: en
 pipeline_tag: text-classification
 base_model: {facts["encoder"]["name"]}
 ---
-# Stance of news sentences: who warns, who denies, who alleges
+# Stance of news sentences
 
-Labels one English news sentence by what it reports that somebody does with a claim.
+Labels one English news sentence by what it reports that somebody does with a claim: who warns, who denies, who \
+alleges. The labels, with their F1 on the validation split:
 
-| label | the sentence conveys that | F1, validation |
-|---|---|---|
 {labels}
 
+How it came about:
+
 - Encoder: {facts["encoder"]["name"]}, weights sha256 `{facts["encoder"]["sha256"]}`.
-- Trained on {corpus["sentences"]["train"]} sentences of the corpus `{corpus["name"]}`, digest `{corpus["digest"]}`.
-  The embedded corpus is synthetic: a language model wrote it for this purpose.
-- Validation ({corpus["sentences"]["validation"]} sentences): macro-F1 {scores["macro_f1"]:.3f}, expected calibration
-  error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}, which was fitted on
-  {facts["temperature_sentences"]} of them: those at a border between two labels, or all where these are few. The test
-  scores, made with the finished bundle, stand in `bundle.json`.
-- `model.onnx`{weights} against torch on sentences of the validation split: largest difference of a logit
-  {parity["max_difference"]:.1e}, same label on {parity["label_agreement"]:.1%}.
+- Trained on {corpus["sentences"]["train"]} sentences of the corpus `{corpus["name"]}`, digest `{corpus["digest"]}`. \
+The embedded corpus is synthetic: a language model wrote it for this purpose.
+- Validation ({corpus["sentences"]["validation"]} sentences): macro-F1 {scores["macro_f1"]:.3f}, expected \
+calibration error {scores["expected_calibration_error"]:.3f} at temperature {facts["temperature"]:.3f}, which was \
+fitted on {facts["temperature_sentences"]} of them: those at a border between two labels, or all where these are few. \
+The test scores, made with the finished bundle, stand in `bundle.json`.
+- `model.onnx`{weights} against torch on sentences of the validation split: largest difference of a logit \
+{parity["max_difference"]:.1e}, same label on {parity["label_agreement"]:.1%}.
 - Made {facts["created"]} from commit {facts["git_commit"]}.
 
-A label says what a sentence does, not whether it is true. Sentences are read one at a time, without their context;
+A label says what a sentence does, not whether it is true. Sentences are read one at a time, without their context; \
 other languages and other kinds of text were not tried. Do not decide about a person by a label alone.
 
 ```python
