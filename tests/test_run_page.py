@@ -236,6 +236,7 @@ def test_the_table_of_predictions_is_read_back_through_mlflow(logged, trained):
     client = mlflow.MlflowClient()
     table = client.load_table(logged.info.experiment_id, "test_predictions.json", [logged.info.run_id])
     examples = corpus.read(trained[0].corpus.path)["test"]
+    assert list(table.columns[:2]) == ["text", "predicted"]  # what the UI compares two runs by
     assert list(table["id"]) == [e.id for e in examples]
     assert list(table["text"]) == [e.text for e in examples]
     p = table[[f"p_{label}" for label in LABELS]]

@@ -120,16 +120,19 @@ def errors(examples: Sequence[Example], probabilities: np.ndarray) -> str:
 
 
 def predictions(examples: Sequence[Example], probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """A row a sentence, in order: id, article, text, label, predicted, probability of that, p_ of every label."""
+    """A row a sentence, in order: text, predicted, label, probability of the predicted, p_ of every label, id, article.
+
+    The UI compares two tables by their first two columns: what each run predicts for a text.
+    """
     return [
         {
-            "id": report.encodable(example.id),
-            "article": report.encodable(example.article),
             "text": report.encodable(example.text),
-            "label": example.label,
             "predicted": LABELS[row.argmax()],
+            "label": example.label,
             "probability": report.rounded(row.max()),
             **{f"p_{label}": report.rounded(p) for label, p in zip(LABELS, row, strict=True)},
+            "id": report.encodable(example.id),
+            "article": report.encodable(example.article),
         }
         for example, row in zip(examples, probabilities, strict=True)
     ]
