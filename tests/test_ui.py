@@ -205,7 +205,7 @@ def test_the_experiment_tells_what_it_holds(see):
 def test_the_evaluation_view_sets_what_two_runs_say_of_a_sentence_side_by_side(see, runs):
     see(
         f"/experiments/{runs['tiny'].info.experiment_id}/runs?compareRunsMode=ARTIFACT",
-        "test_predictions.json", "often wrong", "tiny", "Group by: text", "Compare: predicted", "The mayor denied",
+        "test_predictions.json", "often wrong", "tiny", "Group by:\ntext", "Compare:\npredicted", "The mayor denied",
     )  # fmt: skip
 
 
