@@ -39,7 +39,7 @@ behaviour: .venv/installed ## Check the trained models/stance: page furniture, d
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m bundle -p no:xdist $(ARGS)
 
 ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
 	  --host 127.0.0.1 --port $(or $(PORT),5000) --allowed-hosts 'localhost:*,127.0.0.1:*'
 
 lint: .venv/installed ## Check style

@@ -148,7 +148,7 @@ def test_the_decision_and_its_numbers_stand_on_the_version(train):
     assert version.tags["gate_margin"] == "0.005"
     assert "macro_f1 0.950 against 0.900 of version 1: +0.050" in version.tags["gate_reason"]
     assert version.description.startswith("Registered as **@champion**: macro_f1 0.950 against 0.900 of version 1")
-    assert "| f1_denial | 0.8900 | 0.9000 | -0.0100 |" in version.description
+    assert "| f1_denial&emsp; | 0.8900 | 0.9000 | -0.0100 |" in version.description
 
 
 @pytest.mark.parametrize(("rescored", "champion"), [(0.95, 1), (0.6, 2)])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import write_corpus
 
-from allegedly import corpus, run_page, tracking
+from allegedly import corpus, evaluation, run_page, tracking
 from allegedly.config import TrackingConfig, plain
 from allegedly.labels import LABELS
 
@@ -66,6 +66,46 @@ def test_the_description_names_model_corpus_and_sizes_in_few_words(logged):
     description = logged.data.tags["mlflow.note.content"]
     assert "**tiny** on the corpus `tiny` (16 train, 16 validation, 16 test sentences)" in description
     assert len(description) < 500
+
+
+def test_the_description_begins_with_the_scores_that_count(logged):
+    first, *_ = logged.data.tags["mlflow.note.content"].split("\n\n")
+    scores = {key: f"{value:.3f}" for key, value in logged.data.metrics.items()}
+    interval = f"(95 % interval {scores['test/macro_f1_low']} to {scores['test/macro_f1_high']})"
+    assert first.startswith(f"Test macro-F1 **{scores['test/macro_f1']}** {interval}. F1: warning ")
+    assert f"denial {scores['test/f1_denial']}" in first
+
+
+def test_a_yardstick_is_not_said_to_have_learnt_in_steps(tmp_path, trained):
+    config = replace(trained[0], tracking=tracking_in(tmp_path))
+    splits = corpus.read(config.corpus.path)
+    facts = {"encoder": {"name": "some", "sha256": ""}, "corpus": {"name": "tiny", "digest": ""}, "git_commit": None}
+    probabilities = np.eye(4)[corpus.label_ids(splits["test"])]
+    scores = evaluation.score_with_intervals(corpus.label_ids(splits["test"]), probabilities)
+    with tracking.start(config.tracking) as run:
+        run_page.begin(run, config, splits, facts, device="cpu")
+        run_page.results(run, splits["test"], probabilities, scores={f"test/{k}": v for k, v in scores.items()})
+    assert "errors.html" in run.description
+    assert "learning_curve" not in run.description
+
+
+def test_the_experiment_says_what_it_holds_unless_somebody_else_did(tmp_path):
+    config = tracking_in(tmp_path)
+    with tracking.start(config):
+        experiment = mlflow.get_experiment_by_name("stance")
+    assert "test/macro_f1" in experiment.tags["mlflow.note.content"]
+    mlflow.set_experiment_tag("mlflow.note.content", "ours")
+    with tracking.start(config):
+        experiment = mlflow.get_experiment_by_name("stance")
+    assert experiment.tags["mlflow.note.content"] == "ours"
+
+
+def test_mlflow_reports_to_nobody_that_it_is_used():
+    command = "import allegedly.tracking; from mlflow.telemetry import get_telemetry_client as c; print(c())"
+    env = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_DISABLE_TELEMETRY", "CI")}
+    del env["PYTEST_CURRENT_TEST"]
+    found = subprocess.run([sys.executable, "-c", command], env=env, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "None"
 
 
 def test_datasets_have_digest_schema_and_class_counts(logged):
@@ -145,8 +185,15 @@ def test_system_metrics_are_sampled(tmp_path, monkeypatch):
 def test_all_files_are_there_and_figures_are_pictures(logged, tmp_path):
     folder = Path(mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, dst_path=str(tmp_path)))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    figures = {"confusion_matrix", "precision_recall", "reliability", "learning_curve"}
-    texts = {"errors.html", "config.yaml", "environment.txt", "model_card.md", "test_report.txt"}
+    figures = {"f1", "confusion_matrix", "precision_recall", "reliability", "learning_curve"}
+    texts = {
+        "errors.html",
+        "test_predictions.json",
+        "config.yaml",
+        "environment.txt",
+        "model_card.md",
+        "test_report.txt",
+    }
     assert texts | {f"figures/{name}.png" for name in figures} <= found
     for name in figures:
         assert (folder / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -183,6 +230,31 @@ def test_errors_come_surest_first_with_their_article_and_nothing_else():
     assert page.index("Wrong and sure") < page.index("article-2") < page.index("Wrong and unsure")
     for shown in ("warning<br>0.800", "background<br>0.100", "article-1", "id-1"):
         assert shown in page
+
+
+def test_the_table_of_predictions_is_read_back_through_mlflow(logged, trained):
+    client = mlflow.MlflowClient()
+    table = client.load_table(logged.info.experiment_id, "test_predictions.json", [logged.info.run_id])
+    examples = corpus.read(trained[0].corpus.path)["test"]
+    assert list(table.columns[:2]) == ["text", "predicted"]  # what the UI compares two runs by
+    assert list(table["id"]) == [e.id for e in examples]
+    assert list(table["text"]) == [e.text for e in examples]
+    p = table[[f"p_{label}" for label in LABELS]]
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(p.max(axis=1), table["probability"])
+    assert (table["label"] == table["predicted"]).mean() == logged.data.metrics["test/accuracy"]
+
+
+def test_a_table_that_a_resumed_run_has_already_is_not_doubled(tmp_path):
+    config = tracking_in(tmp_path)
+    with tracking.start(config) as run:
+        run.table([{"id": 1}], "some.json")
+    with tracking.start(config, run_id=run.run_id) as resumed:
+        resumed.table([{"id": 1}], "some.json")
+        resumed.table([{"id": 2}], "other.json")
+    client = mlflow.MlflowClient()
+    for name in ("some.json", "other.json"):
+        assert len(client.load_table(client.get_run(run.run_id).info.experiment_id, name, [run.run_id])) == 1
 
 
 def test_text_of_a_corpus_cannot_run_in_the_page_of_errors():

@@ -160,7 +160,7 @@ def test_the_run_page_explains_the_run(see, runs):
         "git_commit", "git_dirty", "corpus_digest", "encoder_sha256", "device", "host_class",
         "test/macro_f1", "test/f1_denial_low", "test/f1_denial_high", "validation/f1_denial", "train/learning_rate",
         "trainer.learning_rate", "corpus.path", "encoder.max_length",
-        "tiny-train", "Logged models", "Registered models",
+        "Test macro-F1", "tiny-train", "Logged models", "Registered models",
     )  # fmt: skip
     assert re.search(r"Created by\s+unknown", shown)
 
@@ -168,8 +168,8 @@ def test_the_run_page_explains_the_run(see, runs):
 def test_every_artifact_is_listed(see, runs):
     see(
         path(runs["tiny"], "artifacts", "figures/learning_curve.png"),
-        "config.yaml", "environment.txt", "errors.html", "model_card.md", "test_report.txt",
-        "confusion_matrix.png", "learning_curve.png", "precision_recall.png", "reliability.png",
+        "config.yaml", "environment.txt", "errors.html", "model_card.md", "test_predictions.json", "test_report.txt",
+        "confusion_matrix.png", "f1.png", "learning_curve.png", "precision_recall.png", "reliability.png",
     )  # fmt: skip
 
 
@@ -198,6 +198,21 @@ def test_the_compare_page_sets_two_runs_side_by_side(see, runs):
     assert re.search(r"seed\s+14\s+13", shown) or re.search(r"seed\s+13\s+14", shown)
 
 
+def test_the_experiment_tells_what_it_holds(see):
+    see("/experiments", "stance", "trainings and their yardsticks")
+
+
+def test_the_evaluation_view_sets_what_two_runs_say_of_a_sentence_side_by_side(see, runs):
+    see(
+        f"/experiments/{runs['tiny'].info.experiment_id}/runs?compareRunsMode=ARTIFACT",
+        "test_predictions.json", "often wrong", "tiny", "Group by:\ntext", "Compare:\npredicted", "The mayor denied",
+    )  # fmt: skip
+
+
+def test_the_table_of_predictions_is_shown_as_one(see, runs):
+    see(path(runs["tiny"], "artifacts", "test_predictions.json"), "predicted", "p_denial", "The mayor denied taking")
+
+
 def test_the_logged_model_page_shows_card_scores_and_dataset(see, runs):
     (output,) = runs["tiny"].outputs.model_outputs
     shown = see(
@@ -205,6 +220,10 @@ def test_the_logged_model_page_shows_card_scores_and_dataset(see, runs):
         "who warns, who denies", "test/macro_f1", "tiny-test", "tiny-validation",
     )  # fmt: skip
     assert re.search(r"Created by\s+unknown", shown)
+
+
+def test_the_registered_model_says_what_its_aliases_mean(see):
+    see("/models/stance", "the newest model that did not pass the gate")
 
 
 def test_the_model_version_page_leads_back_to_the_run(see):

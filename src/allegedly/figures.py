@@ -1,9 +1,9 @@
-"""Labels and probabilities in, matplotlib figures out: confusion, precision-recall, reliability, learning curve.
+"""Labels, probabilities and scores in, matplotlib figures out: F1, confusion, precision-recall, reliability, learning.
 
 Made for a browser: `SIZE` inches at 100 dots an inch fill the pane beside the list of artifacts without scrolling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +18,31 @@ COLORS = {
     **{"warning": "#d98c00", "denial": "#0077aa", "allegation": "#c0392b", "background": "#777777"},
     **{"SUPPORTED": "#2e7d32", "REFUTED": "#c0392b", "NOT_ENOUGH_INFO": "#777777"},
 }
+
+
+def f1(runs: Mapping[str, Mapping[str, float]], labels: Sequence[str] = LABELS) -> Figure:
+    """F1 of every label and their mean with 95 % intervals; ``runs`` names what `score_with_intervals` found."""
+    names = {f"f1_{label}": label for label in labels} | {"macro_f1": "mean (macro-F1)"}
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(runs)
+    for n, (run, scores) in enumerate(runs.items()):
+        values, low, high = (np.array([scores[f"{name}{end}"] for name in names]) for end in ("", "_low", "_high"))
+        places = np.arange(len(names)) + (n - (len(runs) - 1) / 2) * height
+        colors = [COLORS.get(name, "#333333") for name in names.values()] if len(runs) == 1 else f"C{n}"
+        errors = np.maximum([values - low, high - values], 0)  # an interval need not hold the value
+        axes.barh(places, values, 0.9 * height, xerr=errors, color=colors, label=run, error_kw={"ecolor": "black"})
+        for place, value, end in zip(places, values, np.maximum(values, high), strict=True):
+            axes.text(end + 0.01, place, f"{value:.3f}", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), names.values())
+    axes.invert_yaxis()
+    axes.set(xlabel="F1 on the test split", xlim=(0, 1.1), title="F1 per label with 95 % intervals")
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    if len(runs) > 1:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(runs))
+    return figure
 
 
 def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = LABELS) -> Figure:

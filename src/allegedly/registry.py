@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 STORE = "sqlite:///mlflow.db"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
+ALIASES = (
+    " `@champion` is what commands and a server take, `@previous` the champion before it, `@challenger` the newest "
+    "model that did not pass the gate. Each version's description says how it did against the champion of its day."
+)
+MODEL = {  # what the registered model's page says, by task
+    "stance": "Says of each sentence of a news text whether it warns, denies, alleges or is background." + ALIASES,
+    "verification": "Says whether evidence supports a claim, refutes it, or does not settle it." + ALIASES,
+}
 DIGITS = 6  # of a score in a tag; decisions are made on what the tags say
 
 
@@ -125,6 +133,8 @@ def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, s
     if champion is not None:
         tags["gate_against"] = champion.version
     version = mlflow.register_model(f"models:/{run.model_id}", name, tags={k: str(v) for k, v in tags.items()}).version
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, MODEL[task.name])
     text = _description(alias, decision, numbers, None if reason else rival_numbers, rival)
     client.update_model_version(name, version, description=text)
     if decision.champion:
@@ -157,12 +167,16 @@ def _description(
     """What a person reads on the version's page, in Markdown."""
     lines = [f"Registered as **@{alias}**: {decision.reason}.", ""]
     if rival_numbers is None:
-        lines += ["| test split | this model |", "|---|---|"]
-        lines += [f"| {key} | {value:.4f} |" for key, value in numbers.items()]
+        rows = [["test split", "this model"], *([f"{key}&emsp;", f"{value:.4f}"] for key, value in numbers.items())]
     else:
-        lines += [f"| test split | this model | {rival} | difference |", "|---|---|---|---|"]
+        rows = [["test split", "this model", rival, "difference"]]
         for key, value in numbers.items():
-            lines.append(f"| {key} | {value:.4f} | {rival_numbers[key]:.4f} | {value - rival_numbers[key]:+.4f} |")
+            rows.append(
+                [f"{key}&emsp;", f"{value:.4f}", f"{rival_numbers[key]:.4f}", f"{value - rival_numbers[key]:+.4f}"]
+            )
+    # The space after a name: the UI sets the columns of a table without any between them.
+    rows.insert(1, ["---"] * len(rows[0]))
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 
 

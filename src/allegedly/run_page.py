@@ -35,8 +35,8 @@ def begin(
     without an encoder names what it has instead.
     """
     commit, dirty, _ = (facts["git_commit"] or "unknown").partition("-dirty")
+    run.describe(_description(facts, splits, device))
     tags = {
-        "mlflow.note.content": _description(facts, splits, device),
         "git_commit": commit,
         "git_dirty": "unknown" if commit == "unknown" else str(bool(dirty)).lower(),
         "corpus_digest": facts["corpus"]["digest"],
@@ -65,7 +65,7 @@ def results(
     bundle: Path | None = None,
     task: Task = STANCE,
 ) -> None:
-    """Log what the training came to: scores, figures, errors, the report and the bundle's model card.
+    """Log what the training came to: scores, figures, every prediction, the report and the bundle's model card.
 
     ``examples`` are those of the test split, ``probabilities`` of shape (n_sentences, n_labels) what the model gives
     them. ``scores`` hold every final number under its name in MLflow; ``test/…`` and ``final_validation/…`` are linked
@@ -76,6 +76,9 @@ def results(
         run.metrics({key: value for key, value in scores.items() if key.startswith(prefix)}, context=context)
     run.metrics({key: value for key, value in scores.items() if not key.startswith(("test/", "final_validation/"))})
     pictures = {
+        "f1": figures.f1(
+            {"this run": {key.removeprefix("test/"): value for key, value in scores.items()}}, task.labels
+        ),
         "confusion_matrix": figures.confusion_matrix(labels, probabilities, task.labels),
         "precision_recall": figures.precision_recall(labels, probabilities, task.labels),
         "reliability": figures.reliability_diagram(labels, probabilities),
@@ -85,9 +88,14 @@ def results(
         pictures["learning_curve"] = figures.learning_curve(loss, macro_f1)
     run.figures(pictures)
     run.text(errors(examples, probabilities, task.labels), "errors.html")
+    run.table(predictions(examples, probabilities, task.labels), "test_predictions.json")
     run.text(test_report(scores, labels, probabilities, task.labels), "test_report.txt")
     if bundle:
         run.text((bundle / "README.md").read_text(encoding="utf-8"), "model_card.md")
+    where = "What went wrong: `errors.html`. What became of every sentence: `test_predictions.json`."
+    if "learning_curve" in pictures:
+        where += " How it learnt: `figures/learning_curve.png`."
+    run.describe("\n\n".join([_verdict(scores, task.labels), run.description, where]))
 
 
 def test_report(
@@ -114,6 +122,29 @@ def errors(examples: Sequence[Example], probabilities: np.ndarray, names: Sequen
     ]
     pairs = Counter((row["example"].label, row["predicted"]) for row in rows).most_common()
     return report.template("errors.html").render(errors=rows, pairs=pairs, total=len(examples))
+
+
+def predictions(
+    examples: Sequence[Example], probabilities: np.ndarray, names: Sequence[str] = LABELS
+) -> list[dict[str, Any]]:
+    """A row an example, in order: text, predicted, label, probability of the predicted, p_ of every label, id, article.
+
+    The UI compares two tables by their first two columns: what each run predicts for a text.
+    """
+    return [
+        {
+            "text": report.encodable(
+                example.text if example.evidence is None else f"{example.text} | {example.evidence}"
+            ),
+            "predicted": names[row.argmax()],
+            "label": example.label,
+            "probability": report.rounded(row.max()),
+            **{f"p_{label}": report.rounded(p) for label, p in zip(names, row, strict=True)},
+            "id": report.encodable(example.id),
+            "article": report.encodable(example.article),
+        }
+        for example, row in zip(examples, probabilities, strict=True)
+    ]
 
 
 def environment() -> str:
@@ -159,13 +190,14 @@ def _description(facts: Mapping[str, Any], splits: Mapping[str, Sequence[Example
     return (
         f"**{facts['encoder']['name']}** on the corpus `{facts['corpus']['name']}` ({sizes} sentences), on {device}."
         + (f"\n\n`{command}`" if command else "")
-        + (
-            ""
-            if "test" not in splits
-            else "\n\nScores that count: `test/…`, each F1 with its 95 % bootstrap interval (`_low`, `_high`). "
-            "What went wrong: `errors.html`. How it learnt: `figures/learning_curve.png`."
-        )
     )
+
+
+def _verdict(scores: Mapping[str, float], names: Sequence[str]) -> str:
+    """The scores of the test split, named ``test/…``, in two sentences: what a reviewer looks for first."""
+    macro, low, high = (scores[f"test/macro_f1{end}"] for end in ("", "_low", "_high"))
+    by_label = ", ".join(f"{label} {scores[f'test/f1_{label}']:.3f}" for label in names)
+    return f"Test macro-F1 **{macro:.3f}** (95 % interval {low:.3f} to {high:.3f}). F1: {by_label}."
 
 
 def _command() -> str | None:

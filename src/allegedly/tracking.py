@@ -24,6 +24,13 @@ from allegedly.corpus import Example
 from allegedly.labels import STANCE, VERIFICATION, Task
 
 log = logging.getLogger(__name__)
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported; it would report its use
+NOTE = "mlflow.note.content"  # the tag that the UI shows as description
+EXPERIMENT = (
+    "Trainings and their yardsticks, sweeps, cross-validations of one task (the parameter `task`). The number that "
+    "counts is `test/macro_f1`, with its 95 % bootstrap interval (`_low`, `_high`); sweeps and cross-validations never "
+    "open the test split."
+)
 
 
 class Run:
@@ -38,6 +45,7 @@ class Run:
         self.datasets: dict[str, Any] = {}  # what `dataset` logged, by context
         self.continued = False  # a run that was begun by a training that was killed: it knows its params and datasets
         self.model_version: str | None = None
+        self.description = ""  # what `describe` said last
 
     @property
     def active(self) -> bool:
@@ -97,6 +105,11 @@ class Run:
         cleaned = {key: neutral(value) for key, value in tags.items()}
         self.attempt("set tags", lambda mlflow: mlflow.set_tags(cleaned))
 
+    def describe(self, description: str) -> None:
+        """Set the Markdown at the top of the run's page."""
+        self.description = description
+        self.tags({NOTE: description})
+
     def dataset(self, examples: Sequence[Example], *, name: str, source: str, context: str) -> None:
         """Log a split as an input of the run: its digest, schema, size and sentences a label, not its text."""
 
@@ -126,6 +139,18 @@ class Run:
 
         self.attempt("log figures", do)
 
+    def table(self, rows: Sequence[Mapping[str, Any]], path: str) -> None:
+        """Log rows of the same keys as a table, which the UI sets beside that of another run."""
+
+        def do(mlflow):
+            import pandas as pd
+
+            logged = self.continued and [file.path for file in mlflow.MlflowClient().list_artifacts(self.run_id)]
+            if not logged or path not in logged:  # MLflow would append the same rows
+                mlflow.log_table(pd.DataFrame(list(rows)), path)
+
+        self.attempt("log a table", do)
+
     def text(self, text: str, path: str) -> None:
         self.attempt("log a file", lambda mlflow: mlflow.log_text(neutral(text), path))
 
@@ -145,7 +170,7 @@ class Run:
                 python_model=str(package / script),
                 code_paths=[str(package)],
                 artifacts={"bundle": os.path.relpath(bundle)},  # it is written down: no path of this machine
-                tags=nobody() | {"mlflow.note.content": card.strip()},
+                tags=nobody() | {NOTE: card.strip()},
                 signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
                 input_example=example,
                 pip_requirements=[
@@ -218,6 +243,8 @@ def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | No
         quiet()
         mlflow.set_tracking_uri(config.uri)
         experiment = mlflow.set_experiment(config.experiment)
+        if NOTE not in experiment.tags:
+            mlflow.set_experiment_tag(NOTE, EXPERIMENT)
         run.continued = run_id is not None and exists(mlflow, run_id, experiment.experiment_id)
         if run_id is not None and not run.continued:
             log.warning("tracking: run %s is not in %s; a new run goes on in its place", run_id, config.uri)
