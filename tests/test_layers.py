@@ -28,6 +28,7 @@ ORDER = [
     ),
     *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "checkpoints", "training"),
     *("teaching", "baselines", "cross_validation", "sweeping"),
+    *("embedding", "retrieval", "claim_reading", "verification", "verdict_report", "nli", "command_line"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
 MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]
