@@ -1,7 +1,7 @@
 """python -m verify --claims FILE --evidence PATH …: say whether documents support or refute claims, and by what.
 
     python -m verify --claims claims.txt --evidence archive report.pdf
-    python -m verify --claims article.txt --from-article --evidence archive --format jsonl
+    python -m verify --claims article.txt --from-article --evidence archive --format html --output report.html
     python -m verify --claims pairs.jsonl --format jsonl        # evidence stands in the lines
 
 A verdict is a finding about the evidence that was given, not about the world. Exit status 0; 2 with one clear line on
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     pace = Pace()
     texts: dict[str, str] | None = {} if options.format == "html" else None
     try:
-        claims = list(_claims(options, faults))
+        claims = list(_claims(options, faults, texts))
         if not claims:
             return 2 if faults.count else _nothing_alleged(options.claims)
         judge = open_judge(options)
@@ -114,12 +114,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _claims(options: argparse.Namespace, faults: Faults) -> Iterator[Claim]:
+def _claims(options: argparse.Namespace, faults: Faults, texts: dict[str, str] | None) -> Iterator[Claim]:
     """The claims that can be checked; what is wrong with the others is said."""
     if options.from_article:
         folder = model_folder(options.stance_model)
         classifier = Classifier.load(folder, device=options.device, threads=options.threads)
-        yield from claim_reading.alleged(readable([options.claims], faults, None), classifier)
+        yield from claim_reading.alleged(readable([options.claims], faults, texts), classifier)
         return
     for claim in claim_reading.read(options.claims):
         if isinstance(claim, Claim) and claim.evidence is None and not options.evidence:
