@@ -19,7 +19,7 @@ from allegedly.retrieval import Index
 SUPPORTED, REFUTED, UNSETTLED = VERDICTS
 CANDIDATES = 20  # sentences that are read one by one with a claim
 RELEVANCE_WEIGHT = 0.5  # of a sentence's relevance beside its nearness, when the candidates are put in order
-RELEVANT = 0.3  # relevance from which on a sentence is read as evidence
+RELEVANT = 0.3  # relevance from which on a sentence is read as evidence; below a half: what is less is NOT_ENOUGH_INFO
 FRAME = 4  # tokens at most that mark where claim and evidence begin and end
 CLAIMS_AT_ONCE = 64
 
@@ -71,8 +71,12 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A sentence before a claim: where it stands, how it is read, how near it is."""
+class Candidate:
+    """A sentence that was read alone with a claim.
+
+    read_as: the sentence as the judge reads it, after the title of its document. order: its place among all sentences.
+    nearness: how near retrieval says it is to the claim.
+    """
 
     file: str | None
     index: int
@@ -80,8 +84,19 @@ class _Candidate:
     end: int | None
     text: str
     read_as: str
-    order: int  # among all sentences
+    order: int
     nearness: float
+    alone: Prediction
+
+    @property
+    def relevance(self) -> float:
+        """How much the sentence settles the claim, either way."""
+        return relevance(self.alone)
+
+    @property
+    def score(self) -> float:
+        """By which candidates are put in order."""
+        return self.nearness + RELEVANCE_WEIGHT * self.relevance
 
 
 def verify(claims: Iterable[Claim], judge: Judge, index: Index | None = None, *, top_k: int = 5) -> Iterator[Finding]:
@@ -92,38 +107,52 @@ def verify(claims: Iterable[Claim], judge: Judge, index: Index | None = None, *,
     """
     claims = iter(claims)
     while window := list(islice(claims, CLAIMS_AT_ONCE)):
-        candidates = _found(window, index) if index is not None else [_given(claim) for claim in window]
-        alone = _judged(
-            judge,
-            [(claim.text, [c.read_as for c in some]) for claim, some in zip(window, candidates, strict=True)],
-        )
-        chosen = [
-            list(range(len(some))) if index is None else _best(some, predictions, top_k)
-            for some, predictions in zip(candidates, alone, strict=True)
-        ]
+        read = given(window, judge) if index is None else found(window, judge, index)
+        chosen = read if index is None else [_relevant(candidates, top_k) for candidates in read]
         chunks = [
-            _chunks(judge, claim.text, [some[i].read_as for i in places])
-            for claim, some, places in zip(window, candidates, chosen, strict=True)
+            (claim.text, _chunks(judge, claim.text, [candidate.read_as for candidate in candidates]))
+            for claim, candidates in zip(window, chosen, strict=True)
         ]
-        together = _judged(judge, [(claim.text, texts) for claim, texts in zip(window, chunks, strict=True)])
-        for claim, some, each, places, whole in zip(window, candidates, alone, chosen, together, strict=True):
-            yield _finding(claim, some, each, places, whole)
+        for claim, all_read, together, verdicts in zip(window, read, chosen, _judged(judge, chunks), strict=True):
+            yield _finding(claim, all_read, together, verdicts)
 
 
-def _found(claims: Sequence[Claim], index: Index) -> list[list[_Candidate]]:
-    result = []
-    for hits in index.search([claim.text for claim in claims], CANDIDATES):
-        some = [(index.passages[hit.position], hit) for hit in hits]
-        result.append(
-            [_Candidate(p.file, p.index, p.start, p.end, p.text, p.titled, hit.position, hit.score) for p, hit in some]
+def found(claims: Sequence[Claim], judge: Judge, index: Index) -> list[list[Candidate]]:
+    """For each claim the passages that are nearest to it, read one by one and put in order, the best first."""
+    hits = index.search([claim.text for claim in claims], CANDIDATES)
+    passages = [[index.passages[hit.position] for hit in near] for near in hits]
+    asked = [(claim.text, [p.titled for p in near]) for claim, near in zip(claims, passages, strict=True)]
+    return [
+        sorted(
+            (
+                Candidate(p.file, p.index, p.start, p.end, p.text, p.titled, hit.position, hit.score, alone)
+                for hit, p, alone in zip(*rows, strict=True)
+            ),
+            key=lambda candidate: -candidate.score,
         )
-    return result
+        for rows in zip(hits, passages, _judged(judge, asked), strict=True)
+    ]
 
 
-def _given(claim: Claim) -> list[_Candidate]:
-    if claim.evidence is None:
-        raise ValueError(f"claim {claim.id!r} came without evidence")
-    return [_Candidate(None, place, None, None, text, text, place, 0.0) for place, text in enumerate(claim.evidence)]
+def given(claims: Sequence[Claim], judge: Judge) -> list[list[Candidate]]:
+    """For each claim the evidence that it came with, read one by one, in its order."""
+    for claim in claims:
+        if claim.evidence is None:
+            raise ValueError(f"claim {claim.id!r} came without evidence")
+    alone = _judged(judge, [(claim.text, claim.evidence) for claim in claims])
+    return [
+        [
+            Candidate(None, place, None, None, text, text, place, 0.0, prediction)
+            for place, (text, prediction) in enumerate(zip(claim.evidence, predictions, strict=True))
+        ]
+        for claim, predictions in zip(claims, alone, strict=True)
+    ]
+
+
+def _relevant(candidates: Sequence[Candidate], top_k: int) -> list[Candidate]:
+    """The relevant ones of ordered candidates, at most ``top_k``, in the order of their documents."""
+    best = [candidate for candidate in candidates if candidate.relevance >= RELEVANT][:top_k]
+    return sorted(best, key=lambda candidate: candidate.order)
 
 
 def _judged(judge: Judge, asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Prediction]]:
@@ -135,14 +164,6 @@ def _judged(judge: Judge, asked: Sequence[tuple[str, Sequence[str]]]) -> list[li
 def relevance(prediction: Prediction) -> float:
     """How much a text settles a claim, either way."""
     return 1 - prediction.probabilities[UNSETTLED]
-
-
-def _best(candidates: Sequence[_Candidate], alone: Sequence[Prediction], top_k: int) -> list[int]:
-    """Places of the relevant candidates that are read together, at most ``top_k``, in the order of the documents."""
-    scores = [c.nearness + RELEVANCE_WEIGHT * relevance(p) for c, p in zip(candidates, alone, strict=True)]
-    ranked = sorted(range(len(candidates)), key=lambda i: -scores[i])
-    best = [i for i in ranked if relevance(alone[i]) >= RELEVANT][:top_k]
-    return sorted(best, key=lambda i: candidates[i].order)
 
 
 def _chunks(judge: Judge, claim: str, sentences: Sequence[str]) -> list[str]:
@@ -172,24 +193,17 @@ def _aggregate(chunks: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _finding(
-    claim: Claim,
-    candidates: Sequence[_Candidate],
-    alone: Sequence[Prediction],
-    chosen: Sequence[int],
-    together: Sequence[Prediction],
+    claim: Claim, read: Sequence[Candidate], together: Sequence[Candidate], verdicts: Sequence[Prediction]
 ) -> Finding:
-    nothing_relevant = not chosen
-    probabilities = _aggregate([max(alone, key=relevance)] if nothing_relevant else together)
+    """What was ``read`` alone, what was read ``together`` and the verdicts on it, as one finding."""
+    if together:
+        probabilities = _aggregate(verdicts)
+    else:  # nothing is relevant: what comes nearest to it says how surely
+        probabilities = max(read, key=lambda candidate: candidate.relevance).alone.probabilities
     verdict = max(probabilities, key=probabilities.__getitem__)
-    if nothing_relevant:
-        assert verdict == UNSETTLED  # as RELEVANT is below a half
-    deciding = [i for i in chosen if relevance(alone[i]) >= RELEVANT]
+    deciding = [candidate for candidate in together if candidate.relevance >= RELEVANT]
     if not deciding and verdict != UNSETTLED:
-        deciding = list(chosen)  # only together do they settle it
-    rationale = [
-        Evidence(c.file, c.index, c.start, c.end, c.text, alone[i].probabilities[verdict])
-        for i in deciding
-        for c in [candidates[i]]
-    ]
+        deciding = list(together)  # none of them settles it alone
+    rationale = [Evidence(c.file, c.index, c.start, c.end, c.text, c.alone.probabilities[verdict]) for c in deciding]
     rationale.sort(key=lambda evidence: -evidence.score)
     return Finding(claim, verdict, probabilities[verdict], probabilities, tuple(rationale))
