@@ -94,19 +94,20 @@ def _joined(encoder: EncoderConfig, parts: list[Path]) -> Path:
 
 def _local_or_hub(encoder: EncoderConfig) -> Path:
     assert encoder.path is not None  # config.check saw to it
-    return fetch(encoder.path, encoder.revision, config="encoder")
+    return fetch(encoder.path, encoder.revision, prefix="encoder.")
 
 
-def fetch(path: str, revision: str | None, *, config: str) -> Path:
+def fetch(path: str, revision: str | None, *, prefix: str) -> Path:
     """The local folder ``path``, or what the Hub holds under this name at ``revision``: weights and plain data alone.
 
-    Raises InputError, which speaks of ``config``.path, for a Hub name without a revision and a failed download.
+    Raises InputError for a Hub name without a revision and a failed download; ``prefix`` stands before the names of the
+    settings that it speaks of.
     """
     if Path(path).is_dir():
         return Path(path)
     if revision is None:
         raise InputError(
-            f"{config}.path: {path} is no folder; a Hub name also needs {config}.revision=COMMIT, so that the "
+            f"{prefix}path: {path} is no folder; a Hub name also needs {prefix}revision=COMMIT, so that the "
             "same weights come again"
         )
     from huggingface_hub import snapshot_download
@@ -117,6 +118,6 @@ def fetch(path: str, revision: str | None, *, config: str) -> Path:
     except Exception as error:  # the client raises many kinds: no network, no such repository, no such revision
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{config}.path: {path} at {revision} cannot be fetched ({reason}); "
+            f"{prefix}path: {path} at {revision} cannot be fetched ({reason}); "
             "check the name, the revision and the network"
         ) from None

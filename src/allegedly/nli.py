@@ -18,6 +18,7 @@ import torch
 import transformers
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from yaml import YAMLError
 
@@ -47,7 +48,7 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=_precision(device), local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: {config.path} cannot be opened ({reason}); take another checkpoint") from None
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
@@ -79,7 +80,7 @@ def read(path: str | Path) -> VerifierConfig:
 
 def checked(config: VerifierConfig, *, where: str) -> Path:
     """The checkpoint's folder, fetched if need be, once it is known to hold plain data and the weights described."""
-    folder = encoders.fetch(config.path, config.revision, config=where)
+    folder = encoders.fetch(config.path, config.revision, prefix=f"{where}: ")
     try:
         data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = folder / "tokenizer_config.json"

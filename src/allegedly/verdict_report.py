@@ -26,6 +26,7 @@ CAVEAT = "A verdict is a finding about the evidence given here, not about the wo
 COLORS = {"SUPPORTED": "32", "REFUTED": "31", "NOT_ENOUGH_INFO": "2"}
 WORDS = {"SUPPORTED": "supported", "REFUTED": "refuted", "NOT_ENOUGH_INFO": "not settled"}
 INDENT = "  "
+NARROWEST = 24  # columns: room for a verdict
 CONTEXT = 400  # characters shown around a sentence that decides
 
 
@@ -85,7 +86,7 @@ def write_table(
     findings: Iterable[Finding], stream: TextIO, *, color: bool = False, width: int | None = None, **_: object
 ) -> None:
     """Write for a terminal: each claim after its verdict, the sentences that decide below it, and the counts."""
-    width = max(width or shutil.get_terminal_size().columns, 20)
+    width = max(width or shutil.get_terminal_size().columns, NARROWEST)
     count: Counter[str] = Counter()
     for finding in findings:
         count[finding.verdict] += 1
