@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="take so many claims")
+    parser.add_argument("--limit", type=int, help="take so many of --claims")
     options = parser.parse_args()
     if bool(options.claims) != bool(options.documents):
         parser.error("--claims and --documents go together")
     judge = command.open_judge(options)
     for path in options.gold:
         print(f"### Verdicts given the evidence: {path}\n")
-        given_evidence(judge, rows(path)[: options.limit])
+        given_evidence(judge, rows(path))
     if options.claims:
         claims, documents = rows(options.claims)[: options.limit], rows(options.documents)
         found(judge, claims, documents, options)

@@ -111,6 +111,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.from_article and not options.evidence:
         parser.error("--from-article needs --evidence: an article is no evidence for itself")
+    if options.claims == "-" and "-" in options.evidence:
+        parser.error("--claims and --evidence cannot both be read from standard input")
     return options
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from allegedly.claim_reading import Claim, read
+from allegedly.claim_reading import Claim, content, read
 from allegedly.errors import InputError
 
 
@@ -59,3 +59,23 @@ def test_a_bad_line_is_named_and_the_others_are_read(tmp_path, line, fault):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, content, fault):
     with pytest.raises(InputError, match=fault):
         claims(tmp_path, content)
+
+
+CONTENTS = {
+    "The suit alleges that the bank hid its losses.": "The bank hid its losses.",
+    "A lawyer for the firm claimed on Monday that\nit was paid.": "It was paid.",
+    "The suit claims that the bank hid its losses.": "The bank hid its losses.",
+    "She claims that it burst.": "It burst.",
+    "False claims that the dam burst spread.": "False claims that the dam burst spread.",
+    "The minister never said that the dam burst.": "The minister never said that the dam burst.",
+    "They didn't claim that it burst.": "They didn't claim that it burst.",
+    'He said that "the dam burst", and left.': 'He said that "the dam burst", and left.',
+    "In March, he said that the dam burst.": "In March, he said that the dam burst.",
+    "Witnesses say the police fired first.": "Witnesses say the police fired first.",
+    "The report that the dam burst was wrong.": "The report that the dam burst was wrong.",
+}
+
+
+@pytest.mark.parametrize(("sentence", "said"), CONTENTS.items())
+def test_what_is_alleged_goes_without_who_alleges_it(sentence, said):
+    assert content(sentence) == said

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from allegedly.claim_reading import Claim
+from allegedly.claim_reading import Claim, Source
 from allegedly.report import digest
 from allegedly.verdict_report import CAVEAT, Mark, excerpts, write
 from allegedly.verification import Evidence, Finding
@@ -26,7 +26,7 @@ def finding(verdict, *rationale, claim="The dam burst.", number="1", given=None,
 
 
 FINDINGS = [
-    finding("REFUTED", evidence("The dam held on Monday.", 1), source=("news.txt", 0, 29)),
+    finding("REFUTED", evidence("The dam held on Monday.", 1), source=Source("news.txt", 0, 29, ARTICLE[:29])),
     finding(
         "SUPPORTED", evidence("The dam held on Monday.", 1, 0.7), evidence("The mayor left.", 202), claim="It held."
     ),

@@ -116,12 +116,13 @@ def test_allegations_of_an_article_are_checked(workplace, tiny_bundle):
         workplace, "--claims", "archive/article.txt", "--from-article", "--evidence", "archive", "--format", "jsonl"
     )
     result = rows(found)
-    assert [row["claim"] for row in result] == [f"{text} test0." for text in SENTENCES["allegation"]]
+    assert [row["source"]["text"] for row in result] == [f"{text} test0." for text in SENTENCES["allegation"]]
+    assert result[2]["claim"] == "The leader is ready to sell arms test0."  # without "The paper reported that"
     for row in result:
         assert list(row) == ["id", "claim", "source", "verdict", "probability", "probabilities", "rationale"]
         source = row["source"]
         assert source["file"] == "archive/article.txt"
-        assert article[source["start"] : source["end"]] == row["claim"] == sentences[int(row["id"])]
+        assert article[source["start"] : source["end"]] == source["text"] == sentences[int(row["id"])]
         assert all(sentence["file"] != "archive/article.txt" for sentence in row["rationale"])
     assert b"archive/article.txt: is the article itself" in found.stderr
 
@@ -197,7 +198,9 @@ def test_bad_use_gets_one_line_and_status_2(workplace, tiny_bundle, arguments, w
     assert remedy in said
 
 
-@pytest.mark.parametrize("arguments", [["--top-k", "0"], ["--format", "xml"], ["--from-article"]])
+@pytest.mark.parametrize(
+    "arguments", [["--top-k", "0"], ["--format", "xml"], ["--from-article"], ["--evidence", "-", "--claims", "-"]]
+)
 def test_bad_options_get_status_2(workplace, arguments):
     found = verify(workplace, "--claims", "claims.txt", *arguments)
     assert found.returncode == 2

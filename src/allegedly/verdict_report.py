@@ -61,8 +61,9 @@ def record(finding: Finding) -> dict[str, Any]:
     claim = finding.claim
     result: dict[str, Any] = {"id": encodable(claim.id), "claim": encodable(claim.text)}
     if claim.source is not None:
-        file, start, end = claim.source
-        result["source"] = {"file": encodable(file), "start": start, "end": end}
+        source = claim.source
+        place = {"file": encodable(source.file), "start": source.start, "end": source.end}
+        result["source"] = place | {"text": encodable(source.text)}
     rationale = [
         {
             "file": None if evidence.file is None else encodable(evidence.file),
@@ -189,8 +190,9 @@ def _marks(findings: Iterable[Finding], full_text: Mapping[str, str] | None) -> 
     deciding: dict[str, list[Mark]] = {}
     for number, finding in enumerate(findings, 1):
         if finding.claim.source is not None:
-            file, start, end = finding.claim.source
-            alleged.setdefault(file, []).append(Mark(start, end, -number, number, finding.verdict, None))
+            source = finding.claim.source
+            mark = Mark(source.start, source.end, number, number, finding.verdict, None)
+            alleged.setdefault(source.file, []).append(mark)
         for evidence in finding.rationale:
             if evidence.file is not None:
                 place = (evidence.start, evidence.end, evidence.index)
