@@ -8,18 +8,15 @@ Exit status 0; 2 with one clear line on standard error for every path or option 
 """
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TextIO
 
 from allegedly import labelling, reading, report
 from allegedly.classifier import Classifier
+from allegedly.command_line import Faults, model_folder, output, positive, readable, stop
 from allegedly.errors import InputError
 
 
@@ -27,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(arguments)
     files: list[str] = []
-    faults = Faults()
+    faults = Faults("predict")
     for found in reading.find(options.files):
         faults.say(found) if isinstance(found, InputError) else files.append(found)
     if not files:
@@ -87,38 +84,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return number
-
-
-def model_folder(model: str) -> Path:
-    """The bundle's folder; a registered model is fetched from the MLflow store, local or MLFLOW_TRACKING_URI."""
-    if not model.startswith("models:/"):
-        return Path(model)
-    from allegedly import registry  # mlflow takes seconds to import: only where it is asked for
-
-    return registry.fetch(model, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", registry.STORE))
-
-
 class NothingRead(Exception):
     """No file could be read: there is nothing to write."""
-
-
-class Faults:
-    """Says faults as they come, one line each, and counts them beside the documents that could be read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.documents = 0
-
-    def say(self, error: InputError) -> None:
-        self.count += 1
-        from tqdm import tqdm  # its `write` clears a bar that stands in the line
-
-        tqdm.write(f"predict: {error}", file=sys.stderr)
 
 
 class Pace:
@@ -142,56 +109,6 @@ class Pace:
         noun = report.plural("sentence", self.sentences)
         rate = self.sentences / seconds
         print(f"predict: {self.sentences} {noun} in {seconds:.1f} s, {rate:.0f} sentences/s", file=sys.stderr)
-
-
-def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> Iterator[reading.Document]:
-    """Read files one after another; what cannot be read is said and passed over. ``texts`` collects what was read."""
-    for file in files:
-        try:
-            for document in reading.parts(file):
-                faults.documents += not document.start
-                if texts is not None:
-                    texts[file] = texts.get(file, "")[: document.start].ljust(document.start, "\n") + document.text
-                yield document
-        except InputError as error:
-            faults.say(error)
-
-
-@contextlib.contextmanager
-def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears at ``path`` only when the block ends without an error."""
-    if path is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder; name a file with --output")
-    draft = None
-    try:
-        try:
-            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-                yield stream
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-            os.replace(draft, target)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output") from None
-    except BaseException:
-        if draft is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)
-        raise
-
-
-def stop(signum, frame):
-    """A polite kill ends like Ctrl-C: no half-written output stays behind."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -30,12 +30,19 @@ def load_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
 def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?"."""
 
-    def safe(text: str) -> str:
-        return clean(text).encode("utf-8", "replace").decode("utf-8")
-
     return tokenizer.encode_batch_fast(
-        [safe(text) if isinstance(text, str) else tuple(map(safe, text)) for text in texts]
+        [_safe(text) if isinstance(text, str) else tuple(map(_safe, text)) for text in texts]
     )
+
+
+def lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, those that frame it left out; a text that is cut counts what is left of it."""
+    encodings = tokenizer.encode_batch_fast([_safe(text) for text in texts], add_special_tokens=False)
+    return [len(encoding.ids) for encoding in encodings]
+
+
+def _safe(text: str) -> str:
+    return clean(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def batches(
