@@ -101,6 +101,7 @@ class TrainerConfig:
     )
     class_weights: ClassWeights = ClassWeights.sqrt
     group_by_length: bool = True
+    easy_first: bool = False  # examples of the kind "close" before all others, in the first epoch and every other
     early_stopping_patience: int = (
         2  # epochs without a better validation macro-F1; 0 keeps the last epoch, not the best
     )
