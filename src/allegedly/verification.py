@@ -18,7 +18,7 @@ from allegedly.retrieval import Index
 
 SUPPORTED, REFUTED, UNSETTLED = VERDICTS
 CANDIDATES = 20  # sentences that are read one by one with a claim
-RELEVANCE_WEIGHT = 0.5  # of a sentence's relevance beside its nearness, when the candidates are put in order
+RELEVANCE_WEIGHT = 0.2  # of a sentence's relevance beside its nearness, when the candidates are put in order
 RELEVANT = 0.3  # relevance from which on a sentence is read as evidence; below a half: what is less is NOT_ENOUGH_INFO
 FRAME = 4  # tokens at most that mark where claim and evidence begin and end
 CLAIMS_AT_ONCE = 64
