@@ -32,6 +32,7 @@ from allegedly.labels import VERDICTS
 from allegedly.retrieval import Index, Passage
 
 DEPTHS = (1, 5, 10, 20)
+WEIGHTS = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2)
 
 
 def main() -> None:
@@ -121,6 +122,12 @@ def found(judge, claims: list[dict], documents: list[dict], options) -> None:
         recall = [np.mean([bool(g & set(near[:k])) for g, near in zip(gold, places, strict=True)]) for k in DEPTHS]
         body.append([way, *(f"{share:.3f}" for share in recall)])
     table(["", *map(str, DEPTHS)], body)
+    print("A gold sentence among the first five, by the weight of relevance beside nearness:\n")
+    recall = []
+    for weight in WEIGHTS:
+        first = [sorted(near, key=lambda c: -(c.nearness + weight * c.relevance))[:5] for near in read]
+        recall.append(np.mean([any((c.file, c.index) in g for c in near) for g, near in zip(gold, first, strict=True)]))
+    table(["weight", *map(str, WEIGHTS)], [["", *(f"{share:.3f}" for share in recall)]])
     print(f"index in {built:.1f} s, {1000 * searched:.1f} ms a claim\n")
 
     print("### From documents to verdicts\n")
