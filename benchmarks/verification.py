@@ -27,11 +27,12 @@ import numpy as np
 import verify as command
 from allegedly import verification
 from allegedly.claim_reading import Claim
-from allegedly.embedding import Embedder
+from allegedly.embedding import MPNET, Embedder
 from allegedly.labels import VERDICTS
 from allegedly.retrieval import Index, Passage
 
 DEPTHS = (1, 5, 10, 20)
+WEIGHTS = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2)
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--gold", nargs="+", default=[], metavar="JSONL")
     parser.add_argument("--claims", metavar="JSONL")
     parser.add_argument("--documents", metavar="JSONL")
+    parser.add_argument("--retriever", choices=["minilm", "mpnet"], default="minilm")
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
@@ -102,7 +104,8 @@ def found(judge, claims: list[dict], documents: list[dict], options) -> None:
     ]
     gold = [{(g["doc_id"], i) for g in row["gold"] for i in g["sents"]} for row in claims]
     started = time.perf_counter()
-    index = Index.build(passages, Embedder.load(threads=options.threads))
+    second = Embedder.load(MPNET, threads=options.threads) if options.retriever == "mpnet" else None
+    index = Index.build(passages, Embedder.load(threads=options.threads), second)
     built = time.perf_counter() - started
     asked = [Claim(str(row["id"]), row["claim"]) for row in claims]
     started = time.perf_counter()
@@ -119,6 +122,12 @@ def found(judge, claims: list[dict], documents: list[dict], options) -> None:
         recall = [np.mean([bool(g & set(near[:k])) for g, near in zip(gold, places, strict=True)]) for k in DEPTHS]
         body.append([way, *(f"{share:.3f}" for share in recall)])
     table(["", *map(str, DEPTHS)], body)
+    print("A gold sentence among the first five, by the weight of relevance beside nearness:\n")
+    recall = []
+    for weight in WEIGHTS:
+        first = [sorted(near, key=lambda c: -(c.nearness + weight * c.relevance))[:5] for near in read]
+        recall.append(np.mean([any((c.file, c.index) in g for c in near) for g, near in zip(gold, first, strict=True)]))
+    table(["weight", *map(str, WEIGHTS)], [["", *(f"{share:.3f}" for share in recall)]])
     print(f"index in {built:.1f} s, {1000 * searched:.1f} ms a claim\n")
 
     print("### From documents to verdicts\n")
@@ -153,7 +162,16 @@ def timed(claims: list[dict], documents: list[dict], options) -> None:
         path = Path(work) / "claims.txt"
         path.write_text("\n".join(" ".join(row["claim"].split()) for row in claims[:50]), encoding="utf-8")
         arguments = ["--claims", path, "--evidence", folder, "--model", options.model, "--device", options.device]
-        arguments += ["--threads", options.threads, "--format", "jsonl", "--output", Path(work) / "out.jsonl"]
+        arguments += [
+            "--retriever",
+            options.retriever,
+            "--threads",
+            options.threads,
+            "--format",
+            "jsonl",
+            "--output",
+            Path(work) / "out.jsonl",
+        ]
         started = time.perf_counter()
         subprocess.run([sys.executable, "-m", "verify", *map(str, arguments)], check=True)
         print(f"\n{time.perf_counter() - started:.1f} s from the command to the verdicts")

@@ -99,6 +99,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="a bundle, a registered model, or any NLI checkpoint as in configs/verifier; default: %(default)s",
     )
     parser.add_argument(
+        "--retriever",
+        choices=["minilm", "mpnet"],
+        default="minilm",
+        help="what finds sentences; mpnet: the larger encoder looks again at what the small one found; default: minilm",
+    )
+    parser.add_argument(
         "--stance-model",
         default="models/stance",
         metavar="PATH|models:/NAME@ALIAS",
@@ -149,7 +155,7 @@ def open_judge(options: argparse.Namespace) -> Judge:
 
 def build_index(options: argparse.Namespace, faults: Faults, texts: dict[str, str] | None):
     """The Index of all documents that could be read, the article apart; None if there is none."""
-    from allegedly.embedding import Embedder
+    from allegedly.embedding import MPNET, Embedder
     from allegedly.retrieval import Index, passages
 
     files = []
@@ -161,7 +167,10 @@ def build_index(options: argparse.Namespace, faults: Faults, texts: dict[str, st
         else:
             files.append(found)
     found = list(passages(readable(files, faults, texts)))
-    return Index.build(found, Embedder.load(threads=options.threads)) if found else None
+    if not found:
+        return None
+    second = Embedder.load(MPNET, threads=options.threads) if options.retriever == "mpnet" else None
+    return Index.build(found, Embedder.load(threads=options.threads), second)
 
 
 def _same(one: str, other: str) -> bool:

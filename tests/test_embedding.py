@@ -8,9 +8,10 @@ from conftest import ROOT
 from omegaconf import OmegaConf
 
 from allegedly import embedding, encoders
-from allegedly.embedding import ENCODER, WIDTH, Embedder
+from allegedly.embedding import MINILM, MPNET, Embedder
 from allegedly.errors import InputError
 
+WIDTH = 384
 SENTENCES = ["The dam burst on Monday.", "A barrage broke at the start of the week.", "She plays the violin."]
 
 
@@ -37,7 +38,7 @@ def test_the_export_gives_what_torch_gives(cache):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    folder, _ = encoders.locate(ENCODER)
+    folder, _ = encoders.locate(MINILM)
     batch = AutoTokenizer.from_pretrained(folder)(SENTENCES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         states = AutoModel.from_pretrained(folder)(**batch).last_hidden_state
@@ -46,9 +47,10 @@ def test_the_export_gives_what_torch_gives(cache):
     assert (Embedder.load().embed(SENTENCES) * expected).sum(axis=1) == pytest.approx(1, abs=0.01)
 
 
-def test_it_is_the_encoder_of_the_configs():
-    given = OmegaConf.load(ROOT / "configs" / "encoder" / "minilm.yaml")
-    assert {key: getattr(ENCODER, key) for key in given} == OmegaConf.to_container(given)
+@pytest.mark.parametrize(("encoder", "name"), [(MINILM, "minilm"), (MPNET, "mpnet")])
+def test_they_are_the_encoders_of_the_configs(encoder, name):
+    given = OmegaConf.load(ROOT / "configs" / "encoder" / f"{name}.yaml")
+    assert {key: getattr(encoder, key) for key in given} == OmegaConf.to_container(given)
 
 
 def test_groups_seen_before_are_read(cache, monkeypatch):

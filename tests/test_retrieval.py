@@ -78,6 +78,22 @@ def test_a_score_is_cosine_and_weighted_words():
     assert [hit.score for hit in hits] == pytest.approx([1 + LEXICAL_WEIGHT, 1], abs=1e-3)
 
 
+def test_a_second_encoder_orders_what_is_found():
+    class Lengths(Letters):
+        """Two texts are near if their lengths are."""
+
+        def embed(self, texts):
+            angles = np.array([len(text) / 50 for text in texts])
+            return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    passages = [
+        Passage("a.txt", i, 0, 0, text) for i, text in enumerate(["Ants ate all of it, slowly.", "Ants.", "Bees."])
+    ]
+    first, both = Index.build(passages, Letters()), Index.build(passages, Letters(), Lengths())
+    assert found(first, "another one", 2) == ["Ants ate all of it, slowly.", "Ants."]
+    assert found(both, "another one", 2) == ["Ants.", "Ants ate all of it, slowly."]
+
+
 def test_all_come_back_where_fewer_than_k_are_there():
     assert sorted(found(index("One.", "Two."), "three", 20)) == ["One.", "Two."]
 

@@ -106,7 +106,12 @@ def test_chunks_that_contradict_each_other_leave_no_verdict_sure():
     long = " ".join(["word"] * 25)
     finding = check(f"confirmed {long}", f"denied {long}")
     assert finding.probability < 0.5
-    assert len(finding.rationale) == 2
+
+
+def test_what_speaks_against_the_verdict_is_not_among_what_decides():
+    finding = check("They confirmed, confirmed, confirmed it.", "One denied it.")
+    assert finding.verdict == "SUPPORTED"
+    assert [evidence.index for evidence in finding.rationale] == [0]
 
 
 def test_evidence_that_came_with_a_claim_is_read_as_it_is():

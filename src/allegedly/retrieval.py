@@ -1,8 +1,8 @@
 """Sentences of documents in; for each claim, those that are likeliest to speak of it out.
 
 Two looks at the same sentences are added: how near their meaning is (cosine of embeddings of "title: sentence") and
-which words they share with the claim (BM25). The order among the first few is left to who reads them with the claim,
-see `allegedly.verification`.
+which words they share with the claim (BM25). A second, larger encoder may look again at those that come first; their
+final order is left to who reads them with the claim, see `allegedly.verification`.
 """
 
 import re
@@ -19,6 +19,7 @@ from allegedly.reading import Document
 from allegedly.sentences import split
 
 LEXICAL_WEIGHT = 0.2  # of BM25, scaled to at most one, beside the cosine; from 0.1 to 0.3 all do alike
+SECOND_WEIGHT = 2.0  # of the second encoder's cosine beside that sum
 CLAIMS_AT_ONCE = 64  # scores of so many claims are held: 25 MB for 100,000 sentences
 LONGEST_TITLE = 120  # characters
 ENDS_SENTENCE = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
@@ -48,7 +49,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Hit:
-    """A place in the list of passages and how near its passage is to a claim, at most 1 + LEXICAL_WEIGHT."""
+    """A place in the list of passages, and how near its passage is to a claim."""
 
     position: int
     score: float
@@ -102,13 +103,17 @@ class Index:
     embedder: Embedder
     embeddings: np.ndarray  # float32 (n_passages, width)
     lexical: bm25s.BM25 | None  # None where no passage holds a word that counts
+    second: Embedder | None = None
 
     @classmethod
-    def build(cls, passages: Sequence[Passage], embedder: Embedder) -> "Index":
-        """Embed passages, file by file, or read their embeddings from the cache, and count their words."""
+    def build(cls, passages: Sequence[Passage], embedder: Embedder, second: Embedder | None = None) -> "Index":
+        """Embed passages, file by file, or read their embeddings from the cache, and count their words.
+
+        ``second`` embeds nothing yet: it looks at what a search finds.
+        """
         files = [[passage.titled for passage in group] for _, group in groupby(passages, key=lambda p: p.file)]
         embeddings = np.concatenate(embedder.embed_groups(files)).astype(np.float32)
-        return cls(passages, embedder, embeddings, _lexical([passage.titled for passage in passages]))
+        return cls(passages, embedder, embeddings, _lexical([passage.titled for passage in passages]), second)
 
     def search(self, claims: Sequence[str], k: int) -> list[list[Hit]]:
         """For each claim, in order, the ``k`` passages that are nearest to it (all, if there are fewer), best first."""
@@ -123,7 +128,17 @@ class Index:
                 best = np.argpartition(-row, k)[:k] if k < len(row) else np.arange(len(row))
                 best = best[np.lexsort((best, -row[best]))]
                 hits.append([Hit(int(position), float(row[position])) for position in best])
-        return hits
+        return hits if self.second is None else self._again(self.second, claims, hits)
+
+    def _again(self, second: Embedder, claims: Sequence[str], hits: list[list[Hit]]) -> list[list[Hit]]:
+        """The same hits in the order that the second encoder gives them, each passage embedded once."""
+        positions = sorted({hit.position for near in hits for hit in near})
+        rows = dict(zip(positions, second.embed([self.passages[i].titled for i in positions]), strict=True))
+        result = []
+        for claim, near in zip(second.embed(claims), hits, strict=True):
+            seen = [Hit(h.position, h.score + SECOND_WEIGHT * float(claim @ rows[h.position])) for h in near]
+            result.append(sorted(seen, key=lambda hit: (-hit.score, hit.position)))
+        return result
 
     def _shared_words(self, claim: str) -> np.ndarray:
         """BM25 of every passage for a claim, float32 (n_passages,)."""

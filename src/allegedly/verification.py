@@ -18,7 +18,7 @@ from allegedly.retrieval import Index
 
 SUPPORTED, REFUTED, UNSETTLED = VERDICTS
 CANDIDATES = 20  # sentences that are read one by one with a claim
-RELEVANCE_WEIGHT = 0.5  # of a sentence's relevance beside its nearness, when the candidates are put in order
+RELEVANCE_WEIGHT = 0.2  # of a sentence's relevance beside its nearness, when the candidates are put in order
 RELEVANT = 0.3  # relevance from which on a sentence is read as evidence; below a half: what is less is NOT_ENOUGH_INFO
 FRAME = 4  # tokens at most that mark where claim and evidence begin and end
 CLAIMS_AT_ONCE = 64
@@ -201,9 +201,10 @@ def _finding(
     else:  # nothing is relevant: what comes nearest to it says how surely
         probabilities = max(read, key=lambda candidate: candidate.relevance).alone.probabilities
     verdict = max(probabilities, key=probabilities.__getitem__)
-    deciding = [candidate for candidate in together if candidate.relevance >= RELEVANT]
-    if not deciding and verdict != UNSETTLED:
-        deciding = list(together)  # none of them settles it alone
+    if verdict == UNSETTLED:
+        deciding = [candidate for candidate in together if candidate.relevance >= RELEVANT]
+    else:  # those that speak for the verdict, or all if it comes out only of reading them together
+        deciding = [c for c in together if c.alone.probabilities[verdict] >= RELEVANT] or list(together)
     rationale = [Evidence(c.file, c.index, c.start, c.end, c.text, c.alone.probabilities[verdict]) for c in deciding]
     rationale.sort(key=lambda evidence: -evidence.score)
     return Finding(claim, verdict, probabilities[verdict], probabilities, tuple(rationale))
