@@ -339,3 +339,21 @@ def test_check_lets_the_smallest_possible_value_pass(group, values):
     config = composed()
     setattr(config, group, dataclasses.replace(getattr(config, group), **values))
     check(config)
+
+
+@pytest.mark.parametrize("name", ["sweep", "crossvalidate", "teach"])
+def test_only_a_plain_training_takes_claims(name):
+    with pytest.raises(HydraException, match="Could not override 'task'"):
+        composed("task=verification", name=name)
+    config = dataclasses.replace(composed(name=name), task=schema.TaskName.verification)
+    with pytest.raises(InputError, match="task: sweeps, cross-validation and teachers are for the stance task"):
+        check(config)
+
+
+def test_the_task_of_verification_brings_its_corpus_trainer_and_names():
+    config = composed("task=verification", "encoder=minilm", "trainer.max_train_sentences=100")
+    assert (config.corpus.path, config.output) == ("data/verification", "models/verifier")
+    assert (config.tracking.experiment, config.tracking.registered_model) == ("verification", "verifier")
+    assert (config.encoder.name, config.encoder.max_length) == ("all-MiniLM-L6-v2", 256)
+    assert config.trainer.easy_first
+    assert config.trainer.max_train_sentences == 100

@@ -246,6 +246,12 @@ def check(config: TrainConfig) -> None:
     for key, (value, minimum) in at_least.items():
         if value < minimum:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
+    if type(config) is not TrainConfig and config.task is not TaskName.stance:
+        raise InputError(
+            "task: sweeps, cross-validation and teachers are for the stance task; python -m train takes both"
+        )
+    if config.task is TaskName.verification and (trainer.distillation or trainer.hard_share):
+        raise InputError("trainer: claims have no teacher; set trainer.distillation=0 trainer.hard_share=0")
     if isinstance(config, TeachConfig) and trainer.resume:
         raise InputError("trainer.resume: python -m teach cannot be resumed; set it to false")
     if isinstance(config, TeachConfig) and (config.folds < 2 or not config.seeds):
