@@ -99,7 +99,7 @@ def test_the_table_is_the_default_and_says_what_a_verdict_is(workplace):
 def test_html_escapes_claims_and_documents(workplace):
     (workplace / "claims.txt").write_text("<script>alert(1)</script> burst.")
     (workplace / "archive" / "dam.txt").write_text("They denied it. <img src=x onerror=alert(1)> & more.")
-    found = verify(workplace, "--claims", "claims.txt", "--evidence", "archive", "--format", "html")
+    found = verify(workplace, "--claims", "claims.txt", "--evidence", "archive/dam.txt", "--format", "html")
     assert found.returncode == 0
     assert b"<script" not in found.stdout
     assert b"<img" not in found.stdout
