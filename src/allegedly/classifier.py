@@ -63,7 +63,7 @@ class Classifier:
         """Open a bundle for ``task`` on ``device``; raises InputError if the bundle or the device is not usable."""
         device = backends.choose_device(device)
         weights = bundle.CPU_MODEL if device == "cpu" else ("model.safetensors",)
-        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"), labels=task.labels)
+        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"), task=task)
         return cls(
             tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=int(manifest["max_length"])),
             backend=backends.open_backend(folder, device=device, threads=threads),

@@ -105,12 +105,13 @@ def score_with_intervals(
 
 def table(scores: Mapping[str, float], counts: np.ndarray, names: Sequence[str] = LABELS) -> str:
     """Lay out the result of `score` and `confusion` for a terminal."""
-    lines = [f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'sentences':>11}"]
+    width = max(12, 2 + max(map(len, names)))
+    lines = [f"{'':{width}}{'precision':>10}{'recall':>10}{'F1':>10}{'number':>11}"]
     for i, label in enumerate(names):
         values = (scores[f"{metric}_{label}"] for metric in ("precision", "recall", "f1"))
-        lines.append(f"{label:12}" + "".join(f"{value:10.3f}" for value in values) + f"{counts[i].sum():11d}")
-    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>12}" for label in names)]
-    lines += [f"{label:18}" + "".join(f"{n:12d}" for n in row) for label, row in zip(names, counts, strict=True)]
+        lines.append(f"{label:{width}}" + "".join(f"{value:10.3f}" for value in values) + f"{counts[i].sum():11d}")
+    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>{width}}" for label in names)]
+    lines += [f"{label:18}" + "".join(f"{n:{width}d}" for n in row) for label, row in zip(names, counts, strict=True)]
     lines += ["", f"macro-F1 {scores['macro_f1']:.3f}   accuracy {scores['accuracy']:.3f}   "
               f"expected calibration error {scores['expected_calibration_error']:.3f}"]  # fmt: skip
     return "\n".join(lines)

@@ -225,6 +225,7 @@ def fit(
     settings = config.trainer
     validation_examples = corpus.select(validation_examples, settings.max_eval_sentences, seed=config.seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that the model is taught to read
     names = schema.task(config).labels
     if settings.easy_first:
         train_examples = easy_first(train_examples, batch_size=settings.per_device_train_batch_size, seed=config.seed)
