@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from allegedly import backends, bundle, calibration, encoding
 from allegedly.encoding import Text
+from allegedly.errors import InputError
 from allegedly.labels import STANCE, Task
 
 CPU_BATCH_TOKENS = 512  # sixteen sentences or so: what fits the caches of a core, as measured
@@ -30,6 +31,11 @@ class Prediction:
     probability: float
     probabilities: dict[str, float]
 
+    def label_set(self, threshold: float) -> tuple[str, ...]:
+        """The labels at or above ``threshold``, the likeliest always; see `calibration.label_sets`."""
+        held = calibration.label_sets(np.array([[*self.probabilities.values()]]), threshold)[0]
+        return tuple(label for label, holds in zip(self.probabilities, held, strict=True) if holds)
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -45,6 +51,15 @@ class Classifier:
     def labels(self) -> list[str]:
         """What it tells apart, in the order of its logits."""
         return self.manifest["labels"]
+
+    @property
+    def label_set_threshold(self) -> float:
+        """The probability from which a label belongs to a sentence's set; InputError if none was fitted."""
+        try:
+            threshold = float(self.manifest["label_sets"]["threshold"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"label sets: {bundle.MANIFEST} of this model holds none; {bundle.RETRAIN}") from None
+        return threshold
 
     @classmethod
     def load(
