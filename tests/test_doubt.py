@@ -1,9 +1,10 @@
-"""Knowing when it does not know: uncertain rows keep their scores, label sets cover, old bundles are refused in a line."""
+"""Knowing when it does not know: scores stay beside `uncertain`, label sets cover, old bundles get one line."""
 
 import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from conftest import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allegedly import calibration, evaluation
+from allegedly import calibration, evaluation, labelling
 from allegedly.classifier import Classifier
 from allegedly.labels import LABELS
+from allegedly.report import Labelled
 
 TEXT = "The mayor denied taking the money.\nThe bridge fell\nDer Minister wies die Vorwürfe am Dienstag zurück.\n"
 
@@ -34,24 +36,37 @@ def test_what_is_out_of_scope_is_uncertain_and_keeps_its_scores(tiny_bundle, tmp
         assert row["probability"] == max(row["probabilities"].values())
 
 
-def test_below_the_minimum_rows_are_uncertain_and_keep_their_scores(tiny_bundle, tmp_path):
+def test_below_the_minimum_rows_are_uncertain_and_keep_their_scores():
+    rows = [
+        Labelled(
+            "a.txt", n, 0, 4, "Rain.", "denial", p, dict(zip(LABELS, ((1 - p) / 2, p, (1 - p) / 2, 0), strict=True))
+        )
+        for n, p in enumerate((0.49, 0.5, 0.51))
+    ]
+    found = list(labelling.doubt(rows, min_probability=0.5))
+    assert [row.label for row in found] == ["uncertain", "denial", "denial"]
+    assert [replace(row, label="denial") for row in found] == rows
+    assert list(labelling.doubt(rows)) == rows
+
+
+def test_the_option_reaches_every_row(tiny_bundle, tmp_path):
     plain = labelled(tmp_path, tiny_bundle)
-    bound = sorted(row["probability"] for row in plain[:2])[1]
-    strict = labelled(tmp_path, tiny_bundle, "--min-probability", str(bound - 1e-4))
-    for before, after in zip(plain[:2], strict[:2], strict=True):
-        sure = before["probability"] == bound
-        assert after == before | {"label": before["label"] if sure else "uncertain"}
+    for bound in sorted({row["probability"] for row in plain[:2]}):
+        strict = labelled(tmp_path, tiny_bundle, "--min-probability", str(min(bound + 1e-3, 1)))
+        for before, after in zip(plain[:2], strict[:2], strict=True):
+            kept = before["probability"] > bound + 1e-3 or before["probability"] == 1
+            assert after == before | {"label": before["label"] if kept else "uncertain"}
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "html"])
 def test_every_format_shows_it(format, tiny_bundle, tmp_path):
-    out = labelled(tmp_path, tiny_bundle, "--min-probability", "1", format=format)
-    assert "3 uncertain" in out or format == "csv"
+    out = labelled(tmp_path, tiny_bundle, format=format)
+    assert "1 uncertain" in out or format == "csv"
     assert "language" in out
     if format == "csv":
         rows = list(csv.DictReader(io.StringIO(out)))
-        assert {row["label"] for row in rows} == {"uncertain"}
         assert [row["out_of_scope"] for row in rows] == ["", "", "language"]
+        assert [row["label"] == "uncertain" for row in rows] == [False, False, True]
 
 
 def test_without_uncertain_rows_the_report_does_not_speak_of_them(tiny_bundle, tmp_path):
@@ -100,7 +115,7 @@ def test_label_sets_cover_as_promised_on_average(coverage):
         labels = np.array([rng.choice(4, p=row) for row in probabilities])
         threshold = calibration.fit_label_sets(probabilities[:200], labels[:200], coverage=coverage)
         covered.append((probabilities >= threshold)[200:][np.arange(200), labels[200:]].mean())
-    assert np.mean(covered) == pytest.approx(coverage, abs=0.008)
+    assert coverage - 0.005 < np.mean(covered) < coverage + 1 / 201 + 0.005
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))

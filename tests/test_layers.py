@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = [
     *("version", "labels", "errors", "config", "sentences", "reading"),
     *("encoding", "claims", "corpus", "backends", "calibration"),
-    *("bundle", "classifier", "scope", "report", "labelling", "drift"),
+    *("bundle", "classifier", "scope", "report", "labelling", "drift", "behaviour"),
     *(
         "evaluation",
         "figures",

@@ -141,6 +141,7 @@ class TrainConfig:
     task: TaskName = TaskName.stance
     seed: int = 13
     output: str = "models/stance"  # the bundle
+    behaviour: str | None = None  # folder of behavioural cases to check the bundle with (allegedly.behaviour)
     eight_bit_weights: bool = True  # of the CPU model, where they leave 99 % of the labels as they are; false: never
     model: ModelConfig = field(default_factory=ModelConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -12,8 +12,9 @@ REASONS = ("language", "table", "code", "gibberish")
 
 ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|\S+@\S+|[@#]\w+")
 NUMBER = re.compile(r"[-+–−$€£(]{0,3}\d[\d.,:/%)–-]*[a-zA-Z]?")
-# One mark of program text each; square brackets and single angles stand in edited quotations too, so it takes several.
-CODE_MARK = re.compile(r"[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}\[\]<>=;_\\`^~]|\w\(|\)[.;:]|\$\w")
+# One mark of program text each; some stand in prose too, so it takes several. Brackets count where no editor of a
+# quotation would put them.
+CODE_MARK = re.compile(r"[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}<>=;_\\`^~]|\w\[|\[[\]"'(]|\](?=[;:,)(])|\w\(|\)[.;:]|\$\w")
 CODE_LINE = re.compile(
     r"""\s*(?: import\s+\w+(\.\w+)*(\s+as\s+\w+)?\s*;?\s*$ | from\s+[\w.]+\s+import\b | def\s+\w+\(
     | class\s+\w+\s*[:({]
@@ -25,8 +26,8 @@ CODE_LINE = re.compile(
 # Words that English has and other languages hardly do; they keep a sentence full of foreign names from being taken for
 # a foreign sentence.
 ENGLISH = frozenset(
-    "the and that with from his their they were which would could said says this been not have after who is he she it "
-    "was for by about than its told will at what into when has had are but an".split()  # noqa: SIM905
+    """the and that with from his their they were which would could said says this been not have after who is he she it
+    was for by about than its told will at what into when has had are but an""".split()  # noqa: SIM905
 )
 
 

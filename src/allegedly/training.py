@@ -32,6 +32,7 @@ from transformers import (
 
 from allegedly import (
     backends,
+    behaviour,
     bundle,
     calibration,
     checkpoints,
@@ -77,6 +78,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     task = schema.task(config)
     splits = corpus.read(config.corpus.path, task=task)
     corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
+    cases = behaviour.read(config.behaviour) if config.behaviour else []
     teacher = read_teacher(config)
     splits["train"] = draw(config, splits["train"], teacher)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
@@ -127,6 +129,11 @@ def train(config: TrainConfig) -> dict[str, float]:
         run.model(Path(config.output), task)
         costs = {"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]}
         costs |= {f"onnx/{key}": value for key, value in facts["onnx"].items()}
+        if cases:
+            outcomes = behaviour.check(cases, partial(_labels, Classifier.load(config.output, device="cpu")))
+            costs |= {f"behaviour/{test.replace(' ', '_')}": rate for test, rate in behaviour.rates(outcomes).items()}
+            run.text(behaviour.table(outcomes), "behaviour.txt")
+            log.info("behaviour: %s", ", ".join(f"{test} {r:.1%}" for test, r in behaviour.rates(outcomes).items()))
         run_page.results(
             run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output), task=task
         )
@@ -389,6 +396,10 @@ def evaluate(folder: Path, examples: Sequence[Example], *, task: Task = STANCE) 
         scores["label_set_coverage"] = float(sets[np.arange(len(labels)), labels].mean())
         scores["label_set_size"] = float(sets.sum(axis=1).mean())
     return {f"test/{key}": value for key, value in scores.items()}, probabilities
+
+
+def _labels(classifier: Classifier, texts: list[str]) -> list[str]:
+    return [prediction.label for prediction in classifier.predict(texts)]
 
 
 def profile(examples: Sequence[Example], probabilities: np.ndarray) -> dict[str, Any]:
