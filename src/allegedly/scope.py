@@ -14,7 +14,9 @@ ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|\S+@\S+|[@#]\w+")
 NUMBER = re.compile(r"[-+–−$€£(]{0,3}\d[\d.,:/%)–-]*[a-zA-Z]?")
 # One mark of program text each; some stand in prose too, so it takes several. Brackets count where no editor of a
 # quotation would put them.
-CODE_MARK = re.compile(r"[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}<>=;_\\`^~]|\w\[|\[[\]"'(]|\](?=[;:,)(])|\w\(|\)[.;:]|\$\w")
+CODE_MARK = re.compile(
+    r"""[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}<>=;_\\`^~]|\w\[|\[[\]"'(]|\](?=[;:,)(])|\w\(|\)[.;:]|\$\w"""
+)
 CODE_LINE = re.compile(
     r"""\s*(?: import\s+\w+(\.\w+)*(\s+as\s+\w+)?\s*;?\s*$ | from\s+[\w.]+\s+import\b | def\s+\w+\(
     | class\s+\w+\s*[:({]
