@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[-+–−$€£(]{0,3}\d[\d.,:/%)–-]*[a-zA-Z]?")
 # One mark of program text each; some stand in prose too, so it takes several. Brackets count where no editor of a
 # quotation would put them.
 CODE_MARK = re.compile(
-    r"""[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}<>=;_\\`^~]|\w\[|\[[\]"'(]|\](?=[;:,)(])|\w\(|\)[.;:]|\$\w"""
+    r"""[=!<>+|&:-]=|=>|->|::|\+\+|&&|\|\||[{}<>=;_\\`^~]|\w\[|\[[\]"'(]|\](?=[;:,)(])|\w\(|\)[.;:]|\$[a-zA-Z_{(]|[a-z_]\.[a-z_]|%[sd]\b"""
 )
 CODE_LINE = re.compile(
     r"""\s*(?: import\s+\w+(\.\w+)*(\s+as\s+\w+)?\s*;?\s*$ | from\s+[\w.]+\s+import\b | def\s+\w+\(
@@ -96,7 +96,7 @@ def _is_code(text: str, words: list[str]) -> bool:
     if CODE_LINE.match(text):
         return True
     marks = len(CODE_MARK.findall(text))
-    return marks >= 4 and marks >= 0.4 * len(words)
+    return marks >= 2 and marks >= 0.4 * len(words)
 
 
 def _is_table(text: str, words: list[str]) -> bool:
@@ -119,4 +119,4 @@ def _is_gibberish(words: list[str]) -> bool:
     if any(len(word) > 40 and "-" not in word and "/" not in word for word in words):
         return True
     small = [word for word in words if word[0].islower()]
-    return len(words) >= 4 and len(small) >= 0.7 * len(words)
+    return len(words) >= 5 and len(small) >= 0.7 * len(words)
