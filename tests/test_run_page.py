@@ -156,6 +156,16 @@ def test_the_resolved_config_is_read_back_as_it_was(text_of, trained):
     assert yaml.safe_load(text_of("config.yaml")) == tracking.neutral(plain(trained[0]))
 
 
+def test_behaviour_is_logged_by_test_and_by_capability(logged, text_of):
+    for test in ("minimum_functionality", "invariance", "direction"):
+        assert 0 <= logged.data.metrics[f"behaviour/{test}"] <= 1
+    assert "denied to alleged" in text_of("behaviour.txt")
+
+
+def test_label_sets_are_scored_on_the_test_split(logged):
+    assert 0 <= logged.data.metrics["test/label_set_coverage"] <= 1
+
+
 def test_the_environment_pins_what_is_installed(text_of):
     import torch
 
