@@ -145,7 +145,7 @@ def test_system_metrics_are_sampled(tmp_path, monkeypatch):
 def test_all_files_are_there_and_figures_are_pictures(logged, tmp_path):
     folder = Path(mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, dst_path=str(tmp_path)))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    figures = {"confusion_matrix", "precision_recall", "reliability", "learning_curve"}
+    figures = {"confusion_matrix", "precision_recall", "reliability", "risk_coverage", "learning_curve"}
     texts = {"errors.html", "config.yaml", "environment.txt", "model_card.md", "test_report.txt"}
     assert texts | {f"figures/{name}.png" for name in figures} <= found
     for name in figures:
