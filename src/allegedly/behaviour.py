@@ -140,7 +140,7 @@ def _slots(path: Path) -> dict[str, list[str]]:
         if not all(isinstance(value, str) for values in slots.values() for value in values) or not all(slots.values()):
             raise ValueError("every slot is a list of strings")
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); set behaviour=null to train without it") from None
+        raise InputError(f"{path}: cannot be read ({error}); set corpus.behaviour=null to train without it") from None
     return slots
 
 
@@ -148,7 +148,7 @@ def _rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); set behaviour=null to train without it") from None
+        raise InputError(f"{path}: cannot be read ({error}); set corpus.behaviour=null to train without it") from None
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -75,6 +75,7 @@ class CorpusConfig:
     name: str = MISSING
     path: str = MISSING  # folder with train.jsonl, validation.jsonl, test.jsonl
     teacher: str | None = None  # JSON lines of probabilities for training sentences, as `python -m teach` writes them
+    behaviour: str | None = None  # folder of cases that the finished bundle is checked with (allegedly.behaviour)
 
 
 @dataclass
@@ -141,7 +142,6 @@ class TrainConfig:
     task: TaskName = TaskName.stance
     seed: int = 13
     output: str = "models/stance"  # the bundle
-    behaviour: str | None = None  # folder of behavioural cases to check the bundle with (allegedly.behaviour)
     eight_bit_weights: bool = True  # of the CPU model, where they leave 99 % of the labels as they are; false: never
     model: ModelConfig = field(default_factory=ModelConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

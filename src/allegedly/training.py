@@ -78,7 +78,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     task = schema.task(config)
     splits = corpus.read(config.corpus.path, task=task)
     corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
-    cases = behaviour.read(config.behaviour) if config.behaviour else []
+    cases = behaviour.read(config.corpus.behaviour) if config.corpus.behaviour else []
     teacher = read_teacher(config)
     splits["train"] = draw(config, splits["train"], teacher)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
