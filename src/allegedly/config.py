@@ -74,6 +74,7 @@ class CorpusConfig:
     name: str = MISSING
     path: str = MISSING  # folder with train.jsonl, validation.jsonl, test.jsonl
     teacher: str | None = None  # JSON lines of probabilities for training sentences, as `python -m teach` writes them
+    behaviour: str | None = None  # folder of cases that the finished bundle is checked with (allegedly.behaviour)
 
 
 @dataclass
