@@ -4,13 +4,19 @@
     python -m predict archive/ --format jsonl --output labels.jsonl
     cat article.txt | python -m predict - --format csv
 
-Exit status 0; 2 with one clear line on standard error for every path or option that cannot be used.
+Exit status 0; 2 with one clear line on standard error for every path or option that cannot be used; 130 after Ctrl-C
+and 143 after SIGTERM, with no output written at all, or all of it.
 """
+
+import signal
+
+if __name__ == "__main__":  # until `main` has something to clean up, Ctrl-C ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import contextlib
 import os
-import signal
+import stat
 import sys
 import tempfile
 import time
@@ -25,7 +31,15 @@ from allegedly.errors import InputError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = parse(arguments)
+    try:
+        return predict(parse(arguments))
+    except Stopped as stopped:
+        print("predict: interrupted", file=sys.stderr)
+        return 128 + stopped.signal
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Label what the options name; returns the exit status."""
     files: list[str] = []
     faults = Faults()
     for found in reading.find(options.files):
@@ -54,10 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         faults.say(error)
     except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("predict: interrupted", file=sys.stderr)
-        return 130
+        discard(sys.stdout)
     return 2 if faults.count else 0
 
 
@@ -118,7 +129,9 @@ class Faults:
         self.count += 1
         from tqdm import tqdm  # its `write` clears a bar that stands in the line
 
-        tqdm.write(f"predict: {error}", file=sys.stderr)
+        line = str(error)
+        line = line if line.isprintable() else ascii(line)[1:-1]  # a name may hold a line end, or move the cursor
+        tqdm.write(f"predict: {line}", file=sys.stderr)
 
 
 class Pace:
@@ -157,43 +170,106 @@ def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> 
             faults.say(error)
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, wherever it arrives."""
+
+    def __init__(self, signal: int):
+        self.signal = signal
+
+
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears at ``path`` only when the block ends without an error."""
+    """Standard output, or a file that appears at ``path`` only when the block ends without an error.
+
+    What is no file (a pipe, /dev/null) is written to as it is. Raises InputError where it cannot be written, as on a
+    full disk, and passes on what the block raises.
+    """
     if path is None:
+        if sys.stdout is None:
+            raise InputError("standard output: is closed; name a file with --output")
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield sys.stdout
-        sys.stdout.flush()
+        with writing("standard output", "choose an --output on another disk"):
+            try:
+                yield sys.stdout
+                sys.stdout.flush()
+            except OSError:
+                discard(sys.stdout)  # else Python would try once more at its end, and say so
+                raise
         return
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # of a link what it leads to, so that the link stays
     if target.is_dir():
         raise InputError(f"{path}: is a folder; name a file with --output")
+    with writing(path, "choose another --output"):
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+            return
+        with draft_of(target) as stream:
+            yield stream
+
+
+@contextlib.contextmanager
+def draft_of(target: Path) -> Iterator[TextIO]:
+    """A hidden file beside ``target`` that takes its place when the block ends without an error, and else goes."""
     draft = None
     try:
-        try:
-            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-                yield stream
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-            os.replace(draft, target)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output") from None
+        with uninterrupted():  # else a file could be there of which nobody knows
+            handle, draft = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+        os.replace(draft, target)
     except BaseException:
-        if draft is not None:
-            with contextlib.suppress(OSError):
+        with uninterrupted(), contextlib.suppress(OSError):
+            if draft is not None:
                 os.unlink(draft)
         raise
 
 
-def stop(signum, frame):
-    """A polite kill ends like Ctrl-C: no half-written output stays behind."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def writing(where: str, remedy: str) -> Iterator[None]:
+    """Turn what the operating system says of an output into an InputError; a closed pipe is the caller's to know."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"{where}: cannot be written ({error.strerror}); {remedy}") from None
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until the block has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still to be written to a standard stream go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def stop(number: int, frame) -> None:
+    """Ctrl-C and a polite kill end alike: no half-written output stays behind."""
+    raise Stopped(number)
+
+
+def run() -> int:
+    """`main` as a program: signals are heard, and a standard error that was closed is none that could be written to."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    status = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it is done: what the interpreter tidies up is soon over
+    return status
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    sys.exit(main())
+    sys.exit(run())

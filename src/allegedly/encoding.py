@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+LONGEST_TOKEN = 32  # characters, a blank included; in prose a token has four or five
 Text = str | tuple[str, str]  # a sentence, or a claim and its evidence
 
 
@@ -28,10 +29,16 @@ def load_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
-    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?"."""
+    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?".
+
+    Of a text longer than LONGEST_TOKEN characters for each token that is kept the rest is not looked at: the tokenizer
+    would first make tokens of all of it, in minutes and gigabytes for a line of a few megabytes.
+    """
+    longest = LONGEST_TOKEN * tokenizer.truncation["max_length"]
+    ahead = 10 * longest  # to find as much between wide runs of blanks
 
     def safe(text: str) -> str:
-        return clean(text).encode("utf-8", "replace").decode("utf-8")
+        return clean(text[:ahead])[:longest].encode("utf-8", "replace").decode("utf-8")
 
     return tokenizer.encode_batch_fast(
         [safe(text) if isinstance(text, str) else tuple(map(safe, text)) for text in texts]
