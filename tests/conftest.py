@@ -135,6 +135,88 @@ def tiny_bundle(trained) -> Path:
     return Path(trained[0].output)
 
 
+WORD_WEIGHTS = {  # of SUPPORTED, REFUTED, NOT_ENOUGH_INFO
+    "confirmed": (8.0, 0.0, 0.0),
+    "denied": (0.0, 8.0, 0.0),
+}
+
+
+def word_tokenizer(words: list[str]) -> Tokenizer:
+    """A word is a token; what is not among ``words`` is [UNK]. Two texts are framed as BERT does."""
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def word_verifier(tmp_path_factory) -> Path:
+    """A verifier that can be foretold: evidence that "confirmed" supports, "denied" refutes, all else leaves open."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from allegedly import bundle
+    from allegedly.labels import VERDICTS
+
+    folder = tmp_path_factory.mktemp("verifier") / "verifier"
+    folder.mkdir()
+    tokenizer = word_tokenizer(list(WORD_WEIGHTS))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    weights = np.zeros((tokenizer.get_vocab_size(), len(VERDICTS)), dtype=np.float32)
+    for word, row in WORD_WEIGHTS.items():
+        weights[tokenizer.token_to_id(word)] = row
+    constants = {
+        "weights": weights,
+        "bias": np.array([0, 0, 4], dtype=np.float32),
+        "last": np.array([-1], dtype=np.int64),
+        "length": np.array([1], dtype=np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["weights", "input_ids"], ["rows"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+            helper.make_node("Mul", ["rows", "column"], ["kept"]),
+            helper.make_node("ReduceSum", ["kept", "length"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["sum", "bias"], ["logits"]),
+        ],
+        "words",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "m"])
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", len(VERDICTS)])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), folder / "model.onnx"
+    )
+    (folder / "config.json").write_text(json.dumps({"id2label": dict(enumerate(VERDICTS))}))
+    for name in ("model.onnx.data", "model.safetensors", "tokenizer_config.json", "README.md"):
+        (folder / name).write_text("{}")
+    bundle.seal(folder, {"labels": list(VERDICTS), "temperature": 1.0, "max_length": 48})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder_cache(tmp_path_factory) -> Path:
+    """A cache folder, for XDG_CACHE_HOME, that holds the exported encoder of sentences."""
+    from allegedly.embedding import Embedder
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        Embedder.load()
+    return folder
+
+
 def run(module: str, *arguments: str, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess:
     """`python -m MODULE ARGUMENTS` as a user would run it."""
     command = [sys.executable, "-m", module, *map(str, arguments)]

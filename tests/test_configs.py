@@ -27,7 +27,11 @@ from allegedly.config import (
 from allegedly.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*") if path.is_file())
+FILES = sorted(  # those of verifier are no part of a training: tests/test_nli.py
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob("*")
+    if path.is_file() and path.parent.name != "verifier"
+)
 GROUPS = {
     "model": ModelConfig,
     "encoder": EncoderConfig,
@@ -111,7 +115,10 @@ def test_the_default_is_the_embedded_encoder_on_the_embedded_corpus():
 @pytest.mark.parametrize("group", ["trainer", "tracking"])
 def test_the_default_file_and_the_dataclass_state_the_same_values(group):
     chosen = composed("trainer=default") if group == "trainer" else composed()
-    assert getattr(chosen, group) == GROUPS[group]()
+    expected = GROUPS[group]()
+    if group == "tracking":
+        expected.run_name = chosen.encoder.name  # taken from there
+    assert getattr(chosen, group) == expected
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():
@@ -332,3 +339,21 @@ def test_check_lets_the_smallest_possible_value_pass(group, values):
     config = composed()
     setattr(config, group, dataclasses.replace(getattr(config, group), **values))
     check(config)
+
+
+@pytest.mark.parametrize("name", ["sweep", "crossvalidate", "teach"])
+def test_only_a_plain_training_takes_claims(name):
+    with pytest.raises(HydraException, match="Could not override 'task'"):
+        composed("task=verification", name=name)
+    config = dataclasses.replace(composed(name=name), task=schema.TaskName.verification)
+    with pytest.raises(InputError, match="task: sweeps, cross-validation and teachers are for the stance task"):
+        check(config)
+
+
+def test_the_task_of_verification_brings_its_corpus_trainer_and_names():
+    config = composed("task=verification", "encoder=minilm", "trainer.max_train_sentences=100")
+    assert (config.corpus.path, config.output) == ("data/verification", "models/verifier")
+    assert (config.tracking.experiment, config.tracking.registered_model) == ("verification", "verifier")
+    assert (config.encoder.name, config.encoder.max_length) == ("all-MiniLM-L6-v2", 256)
+    assert config.trainer.easy_first
+    assert config.trainer.max_train_sentences == 100

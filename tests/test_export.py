@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from allegedly import backends, bundle, export
-from allegedly.labels import LABEL_TO_ID, LABELS
+from allegedly.labels import LABELS
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def saved(tmp_path_factory):
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=500, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,
-        id2label=dict(enumerate(LABELS)), label2id=LABEL_TO_ID, initializer_range=0.2,
+        id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)}, initializer_range=0.2,
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder

@@ -28,6 +28,7 @@ ORDER = [
     ),
     *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "checkpoints", "training"),
     *("teaching", "baselines", "cross_validation", "sweeping"),
+    *("embedding", "retrieval", "claim_reading", "verification", "verdict_report", "nli", "command_line"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
 MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]
@@ -76,9 +77,11 @@ def test_a_module_imports_only_modules_above_it(module):
     assert imports(module) - set(ORDER[: ORDER.index(module)]) == set()
 
 
-@pytest.mark.parametrize("module", [*MODULES, "train", "predict"])
+@pytest.mark.parametrize("module", [*MODULES, "train", "predict", "verify"])
 def test_nobody_imports_the_module_that_mlflow_runs(module):
-    path = SOURCE / f"{module}.py" if module in ("train", "predict") else SOURCE / "allegedly" / f"{module}.py"
+    path = (
+        SOURCE / f"{module}.py" if module in ("train", "predict", "verify") else SOURCE / "allegedly" / f"{module}.py"
+    )
     assert not {"serving", "verdict_serving"} & imported(path.read_text(encoding="utf-8"))
 
 
@@ -89,13 +92,14 @@ def test_every_module_says_what_it_is_for(path):
     assert len(docstring.splitlines()[0]) <= 120
 
 
+@pytest.mark.parametrize("command", ["predict", "verify"])
 @pytest.mark.parametrize("arguments", [None, ["--help"]], ids=["import", "help"])
-def test_predict_starts_without_heavy_libraries(arguments, tmp_path):
+def test_a_command_starts_without_heavy_libraries(command, arguments, tmp_path):
     program = f"""
 import sys
-import predict
+import {command}
 try:
-    {f"predict.main({arguments})" if arguments else "pass"}
+    {f"{command}.main({arguments})" if arguments else "pass"}
 except SystemExit as end:
     assert not end.code
 print("loaded:", *sorted({{name.partition(".")[0] for name in sys.modules}} & set({HEAVY})), "numpy" in sys.modules)
@@ -103,4 +107,4 @@ print("loaded:", *sorted({{name.partition(".")[0] for name in sys.modules}} & se
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "loaded: True"
-    assert not arguments or "usage: predict" in result.stdout
+    assert not arguments or f"usage: {command}" in result.stdout

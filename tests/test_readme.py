@@ -64,6 +64,19 @@ def test_every_predict_command_runs(command, tiny_bundle, trained, tmp_path):
     assert (found.returncode, found.stderr.count(b"\n")) == (0, 1)
 
 
+@pytest.mark.parametrize("command", commands("python -m verify"))
+def test_every_verify_command_runs(command, tiny_bundle, word_verifier, embedder_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(embedder_cache))
+    shutil.copytree(tiny_bundle, tmp_path / "models" / "stance")
+    shutil.copytree(word_verifier, tmp_path / "models" / "verifier")
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.jsonl"))
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "a.txt").write_text("The mayor denied it.")
+    (tmp_path / "pairs.jsonl").write_text('{"claim": "The dam held.", "evidence": ["It never burst."]}')
+    found = run("verify", *shlex.split(command)[3:], cwd=tmp_path)
+    assert (found.returncode, found.stderr.count(b"\n")) == (0, 1)
+
+
 def test_the_python_example_runs(tiny_bundle, tmp_path, monkeypatch):
     shutil.copytree(tiny_bundle, tmp_path / "models" / "stance")
     monkeypatch.chdir(tmp_path)

@@ -92,8 +92,9 @@ def _refuse_code(path: Path) -> None:
         return
     asked: list[str] = []
 
-    def note(pairs: list[tuple[str, Any]]) -> None:
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         asked.extend(key for key, value in pairs if key in CODE and value)
+        return dict(pairs)
 
     with contextlib.suppress(OSError, ValueError, RecursionError):  # whoever loads it will say so
         json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=note)

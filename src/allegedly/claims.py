@@ -186,8 +186,8 @@ def _close(group: Group, rng: np.random.Generator) -> Iterator[Made]:
     for texts in apart:
         claim, evidence = (texts[i] for i in rng.permutation(2))
         yield claim, [evidence], refuted, "close"
-    claim = apart[rng.integers(len(apart))][rng.integers(2)]
-    yield claim, [claim], supported, "close"  # or it would learn that a text beside its like is refuted
+        claim = texts[rng.integers(2)]
+        yield claim, [claim], supported, "close"  # or it would learn that a text beside its like is refuted
     if group.open is not None:
         yield group.open, [group.supported], unsettled, "close"
 

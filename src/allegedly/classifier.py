@@ -47,6 +47,11 @@ class Classifier:
         """What it tells apart, in the order of its logits."""
         return self.manifest["labels"]
 
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text, or of a claim and its evidence together, that it reads; what is longer is cut."""
+        return int(self.manifest["max_length"])
+
     @classmethod
     def load(
         cls,
@@ -80,6 +85,10 @@ class Classifier:
                 label = max(probabilities, key=probabilities.__getitem__)
                 yield Prediction(label, probabilities[label], probabilities)
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that each text takes of `max_length`."""
+        return encoding.lengths(self.tokenizer, texts)
+
     def logits(self, texts: Sequence[Text], *, batch_size: int | None = None) -> np.ndarray:
         """Uncalibrated scores, float32 of shape (n_sentences, n_labels)."""
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
@@ -89,7 +98,7 @@ class Classifier:
             batch_size=batch_size,
             batch_tokens=self.batch_tokens,
             step=LENGTH_STEP,
-            max_length=int(self.manifest["max_length"]),
+            max_length=self.max_length,
         )
         placed, sent = tee(batches)
         for (positions, _), rows in zip(placed, self.backend(batch for _, batch in sent), strict=True):

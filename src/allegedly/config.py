@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -102,6 +101,7 @@ class TrainerConfig:
     )
     class_weights: ClassWeights = ClassWeights.sqrt
     group_by_length: bool = True
+    easy_first: bool = False  # examples of the kind "close" before all others, in the first epoch and every other
     early_stopping_patience: int = (
         2  # epochs without a better validation macro-F1; 0 keeps the last epoch, not the best
     )
@@ -147,6 +147,19 @@ class TrainConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class VerifierConfig:
+    """A checkpoint of others that judges claims: any sequence classifier for pairs, in Hugging Face format."""
+
+    path: str = MISSING  # a local folder or a Hub name
+    revision: str | None = None  # commit of a Hub repository; needed with a Hub name
+    sha256: str | None = None  # of model.safetensors; checked before use
+    labels: dict[str, str] = MISSING  # verdict for each label of the checkpoint
+    claim_first: bool = False  # usual is evidence (premise) before claim (hypothesis)
+    max_length: int = 512  # tokens of claim and evidence together
+    temperature: float = 1.0  # divides the logits, see allegedly.calibration
 
 
 @dataclass
@@ -233,6 +246,12 @@ def check(config: TrainConfig) -> None:
     for key, (value, minimum) in at_least.items():
         if value < minimum:
             raise InputError(f"{key}: {value} is too small; give at least {minimum}")
+    if type(config) is not TrainConfig and config.task is not TaskName.stance:
+        raise InputError(
+            "task: sweeps, cross-validation and teachers are for the stance task; python -m train takes both"
+        )
+    if config.task is TaskName.verification and (trainer.distillation or trainer.hard_share):
+        raise InputError("trainer: claims have no teacher; set trainer.distillation=0 trainer.hard_share=0")
     if isinstance(config, TeachConfig) and trainer.resume:
         raise InputError("trainer.resume: python -m teach cannot be resumed; set it to false")
     if isinstance(config, TeachConfig) and (config.folds < 2 or not config.seeds):
@@ -348,6 +367,8 @@ def _refuse_unknown(composed: DictConfig, schema: type, prefix: str) -> None:
 
 def register() -> None:
     """Make the schemas known to Hydra; configs/NAME.yaml names NAME_schema first in its defaults."""
+    from hydra.core.config_store import ConfigStore  # whoever only describes an encoder does without Hydra
+
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     ConfigStore.instance().store(name="teach_schema", node=TeachConfig)
     ConfigStore.instance().store(name="crossvalidate_schema", node=CrossValidateConfig)

@@ -59,10 +59,15 @@ def _packaged(encoder: EncoderConfig) -> Path:
     return _joined(encoder, parts)
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs: ``allegedly`` in XDG_CACHE_HOME, else in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "allegedly"
+
+
 def _joined(encoder: EncoderConfig, parts: list[Path]) -> Path:
     """Join the numbered parts of a zip and unpack it, once, into the user's cache."""
     key = hashlib.sha256("".join(f"{part.name}:{part.stat().st_size}" for part in parts).encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "allegedly" / f"{encoder.name}-{key}"
+    cache = cache_folder() / f"{encoder.name}-{key}"
     if not cache.is_dir():
         cache.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{cache.name}-", dir=cache.parent))
@@ -89,21 +94,30 @@ def _joined(encoder: EncoderConfig, parts: list[Path]) -> Path:
 
 def _local_or_hub(encoder: EncoderConfig) -> Path:
     assert encoder.path is not None  # config.check saw to it
-    if Path(encoder.path).is_dir():
-        return Path(encoder.path)
-    if encoder.revision is None:
+    return fetch(encoder.path, encoder.revision, prefix="encoder.")
+
+
+def fetch(path: str, revision: str | None, *, prefix: str) -> Path:
+    """The local folder ``path``, or what the Hub holds under this name at ``revision``: weights and plain data alone.
+
+    Raises InputError for a Hub name without a revision and a failed download; ``prefix`` stands before the names of the
+    settings that it speaks of.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    if revision is None:
         raise InputError(
-            f"encoder.path: {encoder.path} is no folder; a Hub name also needs encoder.revision=COMMIT, so that the "
+            f"{prefix}path: {path} is no folder; a Hub name also needs {prefix}revision=COMMIT, so that the "
             "same weights come again"
         )
     from huggingface_hub import snapshot_download
 
     try:
         wanted = ["*.json", "*.txt", "*.model", WEIGHTS]
-        return Path(snapshot_download(encoder.path, revision=encoder.revision, allow_patterns=wanted))
+        return Path(snapshot_download(path, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the client raises many kinds: no network, no such repository, no such revision
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"encoder.path: {encoder.path} at {encoder.revision} cannot be fetched ({reason}); "
+            f"{prefix}path: {path} at {revision} cannot be fetched ({reason}); "
             "check the name, the revision and the network"
         ) from None

@@ -34,15 +34,22 @@ def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     Of a text longer than LONGEST_TOKEN characters for each token that is kept the rest is not looked at: the tokenizer
     would first make tokens of all of it, in minutes and gigabytes for a line of a few megabytes.
     """
-    longest = LONGEST_TOKEN * tokenizer.truncation["max_length"]
-    ahead = 10 * longest  # to find as much between wide runs of blanks
-
-    def safe(text: str) -> str:
-        return clean(text[:ahead])[:longest].encode("utf-8", "replace").decode("utf-8")
-
+    most = LONGEST_TOKEN * tokenizer.truncation["max_length"]
     return tokenizer.encode_batch_fast(
-        [safe(text) if isinstance(text, str) else tuple(map(safe, text)) for text in texts]
+        [_safe(text, most) if isinstance(text, str) else tuple(_safe(part, most) for part in text) for text in texts]
     )
+
+
+def lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, those that frame it left out; a text that is cut counts what is left of it."""
+    most = LONGEST_TOKEN * tokenizer.truncation["max_length"]
+    encodings = tokenizer.encode_batch_fast([_safe(text, most) for text in texts], add_special_tokens=False)
+    return [len(encoding.ids) for encoding in encodings]
+
+
+def _safe(text: str, most: int) -> str:
+    ahead = text[: 10 * most]  # wide runs of blanks may stand between the words
+    return clean(ahead)[:most].encode("utf-8", "replace").decode("utf-8")
 
 
 def batches(

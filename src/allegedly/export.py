@@ -42,17 +42,18 @@ def export(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as draft, first_token.only(model):
         write(model, Path(draft) / "model.onnx")
         graph = onnx.load(Path(draft) / "model.onnx")
-    _save(graph, folder)
+    save(graph, folder)
 
 
 def quantize(folder: Path) -> None:
     """Store the matrices of the exported model in ``folder`` in eight bits; see `to_eight_bits`."""
     graph = onnx.load(folder / bundle.CPU_MODEL[0])
     to_eight_bits(graph)
-    _save(graph, folder)
+    save(graph, folder)
 
 
-def _save(graph: onnx.ModelProto, folder: Path) -> None:
+def save(graph: onnx.ModelProto, folder: Path) -> None:
+    """Write a graph as ``model.onnx`` and its weights as ``model.onnx.data`` into a folder."""
     name, weights = bundle.CPU_MODEL
     (folder / weights).unlink(missing_ok=True)  # onnx appends to it
     onnx.save(graph, folder / name, save_as_external_data=True, location=weights, size_threshold=1024)
@@ -94,6 +95,11 @@ def to_eight_bits(graph: onnx.ModelProto) -> None:
 
 def write(model: torch.nn.Module, path: Path) -> None:
     """Write a classifier, as it is, as one ONNX file."""
+    write_graph(_Logits(model), path)
+
+
+def write_graph(module: torch.nn.Module, path: Path) -> None:
+    """Write a module that takes (input_ids, attention_mask) as one ONNX file, whose output is named ``logits``."""
     ids = torch.ones((2, 8), dtype=torch.int64)
     batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=2, max=512)
     shape = {0: batch, 1: length}
@@ -102,7 +108,7 @@ def write(model: torch.nn.Module, path: Path) -> None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(model),
+            module,
             (ids, torch.ones_like(ids)),
             path,
             input_names=["input_ids", "attention_mask"],
