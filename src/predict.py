@@ -4,20 +4,25 @@
     python -m predict archive/ --format jsonl --output labels.jsonl
     cat article.txt | python -m predict - --format csv
 
-Exit status 0; 2 with one clear line on standard error for every path or option that cannot be used.
+Exit status 0; 2 with one clear line on standard error for every path or option that cannot be used; 130 after Ctrl-C
+and 143 after SIGTERM, with no output written at all, or all of it.
 """
+
+import signal
+
+if __name__ == "__main__":  # until `main` has something to clean up, Ctrl-C ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
 
 from allegedly import drift, labelling, reading, report, scope
 from allegedly.classifier import Classifier
-from allegedly.command_line import Faults, model_folder, output, positive, readable, stop
+from allegedly.command_line import Faults, discard, model_folder, output, positive, readable, run
 from allegedly.errors import InputError
 
 
@@ -66,10 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         faults.say(error)
     except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("predict: interrupted", file=sys.stderr)
-        return 130
+        discard(sys.stdout)
     return 2 if faults.count else 0
 
 
@@ -151,5 +153,4 @@ class Pace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    sys.exit(main())
+    sys.exit(run(main, "predict"))

@@ -8,9 +8,13 @@ A verdict is a finding about the evidence that was given, not about the world. E
 standard error for every path, line or option that cannot be used.
 """
 
+import signal
+
+if __name__ == "__main__":  # until there is something to clean up, Ctrl-C ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -20,7 +24,7 @@ from pathlib import Path
 from allegedly import claim_reading, reading, verdict_report
 from allegedly.claim_reading import Claim
 from allegedly.classifier import Classifier
-from allegedly.command_line import Faults, model_folder, output, positive, readable, stop
+from allegedly.command_line import Faults, discard, model_folder, output, positive, readable, run
 from allegedly.errors import InputError
 from allegedly.labels import VERIFICATION
 from allegedly.verification import Finding, Judge, verify
@@ -55,10 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         faults.say(error)
     except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("verify: interrupted", file=sys.stderr)
-        return 130
+        discard(sys.stdout)
     return 2 if faults.count else 0
 
 
@@ -204,5 +205,4 @@ class Pace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    sys.exit(main())
+    sys.exit(run(main, "verify"))

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 # From the bottom up: each module may import only those before it. `__init__` only gathers names.
 ORDER = [
-    *("version", "labels", "errors", "config", "sentences", "reading"),
+    *("version", "labels", "errors", "config", "sentences", "isolation", "reading"),
     *("encoding", "claims", "corpus", "backends", "calibration"),
     *("bundle", "classifier", "scope", "report", "labelling", "drift", "behaviour"),
     *(

@@ -5,6 +5,7 @@ and what the classifier was trained on. A bundle is plain data: safetensors, ONN
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,7 +22,9 @@ MANIFEST = "bundle.json"
 RETRAIN = "train it again (make train) or copy it again from where it came"
 CPU_MODEL = ("model.onnx", "model.onnx.data")  # the graph; its weights, which are mapped into memory, not copied
 REQUIRED = ("config.json", "model.safetensors", *CPU_MODEL, "tokenizer.json", "tokenizer_config.json", "README.md")
-PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
+# Everything else could run code when somebody loads it: pickles under any name, scripts, libraries.
+PLAIN = (".json", ".safetensors", ".onnx", ".data", ".md", ".txt", ".model")
+CODE = ("auto_map", "custom_pipelines", "_attn_implementation_internal")  # keys by which transformers fetches code
 
 
 def digest(path: Path) -> str:
@@ -56,6 +59,8 @@ def open_folder(
         temperature, max_length = float(manifest["temperature"]), int(manifest["max_length"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         order = [label for _, label in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
+        if not all(isinstance(name, str) and os.path.basename(name) == name for name in files):
+            raise ValueError("it lists files outside its folder")
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise InputError(f"{folder}: is not a complete bundle, {missing} is missing; {RETRAIN}") from None
@@ -69,14 +74,14 @@ def open_folder(
         raise InputError(f"{folder}: its labels are not {', '.join(labels)} in this order; {RETRAIN}")
     if not (temperature > 0 and max_length > 0):
         raise InputError(f"{folder / MANIFEST}: temperature and max_length must be above zero; {RETRAIN}")
-    if "auto_map" in config:
-        raise InputError(f"{folder / 'config.json'}: asks to run code that came with it (auto_map); take another model")
+    for path in folder.glob("*.json"):
+        _refuse_code(path)
     for path in folder.iterdir():
-        if path.suffix in PICKLES:
-            raise InputError(f"{path}: could run code when loaded and has no place in a bundle; remove it")
-    for path in folder.iterdir():
-        if path.name != MANIFEST and path.name not in files and not path.name.startswith("."):  # .DS_Store
-            raise InputError(f"{path}: is not listed in {MANIFEST}; remove it, or {RETRAIN}")
+        if path.name in files or not path.name.startswith("."):  # .DS_Store
+            if path.suffix not in PLAIN:
+                raise InputError(f"{path}: could run code when loaded and has no place in a bundle; remove it")
+            if path.name != MANIFEST and path.name not in files:
+                raise InputError(f"{path}: is not listed in {MANIFEST}; remove it, or {RETRAIN}")
     for name in (*REQUIRED, *files):
         if name not in files or not (folder / name).is_file():
             raise InputError(f"{folder / name}: missing from the bundle; {RETRAIN}")
@@ -84,6 +89,22 @@ def open_folder(
         if digest(folder / name) != files[name]:
             raise InputError(f"{folder / name}: altered since the training (sha256 differs); {RETRAIN}")
     return folder, manifest
+
+
+def _refuse_code(path: Path) -> None:
+    """Raise InputError if a JSON file, at any depth, asks for code that came with it or lies elsewhere."""
+    if path.name == "tokenizer.json":  # megabytes of words, read by a library that knows no such key
+        return
+    asked: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        asked.extend(key for key, value in pairs if key in CODE and value)
+        return dict(pairs)
+
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # whoever loads it will say so
+        json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=note)
+    if asked:
+        raise InputError(f"{path}: asks to run code that is not ours ({asked[0]}); take another model")
 
 
 def _previous(folder: Path) -> Path:
@@ -124,10 +145,17 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-        if folder.exists():
-            shutil.rmtree(_previous(folder), ignore_errors=True)
-            os.rename(folder, _previous(folder))
-        os.rename(draft, folder)
+        while True:
+            if folder.exists():
+                shutil.rmtree(_previous(folder), ignore_errors=True)
+                os.rename(folder, _previous(folder))
+            try:
+                os.rename(draft, folder)
+                break
+            except OSError as error:
+                # Whoever opened it between the two renames took us for killed and put the old bundle back.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
         shutil.rmtree(_previous(folder), ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

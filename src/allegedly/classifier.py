@@ -5,7 +5,7 @@ Classifier.load("models/stance").predict(["The ministry denied that the dam had 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, tee
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ CPU_BATCH_TOKENS = 512  # sixteen sentences or so: what fits the caches of a cor
 LENGTH_STEP = 8  # tokens; of 1, 4 and 8 the fastest, warm and cold, and the least in memory, as measured
 ACCELERATOR_BATCH_TOKENS = 16384  # not measured
 WINDOW = 4096  # sentences sorted by length together: bounds memory, long enough to fill batches evenly
+WINDOW_CHARACTERS = 1_000_000  # or so many of their characters, twice what a window of prose has
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ class Classifier:
 
     def stream(self, texts: Iterable[Text], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """Label sentences as they come, in order, holding no more than `WINDOW` of them at a time."""
-        texts = iter(texts)
-        while window := list(islice(texts, WINDOW)):
+        for window in windows(texts):
             for row in calibration.apply(self.logits(window, batch_size=batch_size), self.temperature):
                 probabilities = dict(zip(self.labels, row.tolist(), strict=True))
                 label = max(probabilities, key=probabilities.__getitem__)
@@ -119,3 +119,17 @@ class Classifier:
         for (positions, _), rows in zip(placed, self.backend(batch for _, batch in sent), strict=True):
             logits[positions] = rows
         return logits
+
+
+def windows(texts: Iterable[Text]) -> Iterator[list[Text]]:
+    """Texts that are encoded together: `WINDOW` of them, or fewer where they are long."""
+    window: list[Text] = []
+    characters = 0
+    for text in texts:
+        window.append(text)
+        characters += len(text) if isinstance(text, str) else sum(map(len, text))
+        if len(window) == WINDOW or characters > WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window

@@ -3,14 +3,18 @@
 import argparse
 import contextlib
 import os
+import signal
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from allegedly import reading
 from allegedly.errors import InputError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def positive(text: str) -> int:
@@ -41,7 +45,9 @@ class Faults:
         self.count += 1
         from tqdm import tqdm  # its `write` clears a bar that stands in the line
 
-        tqdm.write(f"{self.program}: {error}", file=sys.stderr)
+        line = str(error)
+        line = line if line.isprintable() else ascii(line)[1:-1]  # a name may hold a line end, or move the cursor
+        tqdm.write(f"{self.program}: {line}", file=sys.stderr)
 
 
 def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> Iterator[reading.Document]:
@@ -59,36 +65,111 @@ def readable(files: list[str], faults: Faults, texts: dict[str, str] | None) -> 
 
 @contextlib.contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears at ``path`` only when the block ends without an error."""
+    """Standard output, or a file that appears at ``path`` only when the block ends without an error.
+
+    What is no file (a pipe, /dev/null) is written to as it is. Raises InputError where it cannot be written, as on a
+    full disk, and passes on what the block raises.
+    """
     if path is None:
+        if sys.stdout is None:
+            raise InputError("standard output: is closed; name a file with --output")
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield sys.stdout
-        sys.stdout.flush()
+        with writing("standard output", "choose an --output on another disk"):
+            try:
+                yield sys.stdout
+                sys.stdout.flush()
+            except OSError:
+                discard(sys.stdout)  # else Python would try once more at its end, and say so
+                raise
         return
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # of a link what it leads to, so that the link stays
     if target.is_dir():
         raise InputError(f"{path}: is a folder; name a file with --output")
+    with writing(path, "choose another --output"):
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+            return
+        with draft_of(target) as stream:
+            yield stream
+
+
+@contextlib.contextmanager
+def draft_of(target: Path) -> Iterator[TextIO]:
+    """A hidden file beside ``target`` that takes its place when the block ends without an error, and else goes."""
     draft = None
     try:
-        try:
-            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-                yield stream
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-            os.replace(draft, target)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --output") from None
+        with uninterrupted():  # else a file could be there of which nobody knows
+            handle, draft = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(draft, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+        os.replace(draft, target)
     except BaseException:
-        if draft is not None:
-            with contextlib.suppress(OSError):
+        with uninterrupted(), contextlib.suppress(OSError):
+            if draft is not None:
                 os.unlink(draft)
         raise
 
 
-def stop(signum, frame):
-    """A polite kill ends like Ctrl-C: no half-written output stays behind."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def writing(where: str, remedy: str) -> Iterator[None]:
+    """Turn what the operating system says of an output into an InputError; a closed pipe is the caller's to know."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"{where}: cannot be written ({error.strerror}); {remedy}") from None
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until the block has ended."""
+    came: list[int] = []
+    # Not a mask: the threads of a library would not have it, and Python hears what any thread hears.
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still to be written to a standard stream go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, wherever it arrives."""
+
+    def __init__(self, signal: int):
+        self.signal = signal
+
+
+def run(main: Callable[[], int], program: str) -> int:
+    """Run a command's ``main`` so that Ctrl-C and SIGTERM end it with one line; returns the exit status."""
+    if sys.stderr is None:  # it was closed, and its number would go to the next file that is opened
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        for number in SIGNALS:
+            signal.signal(number, stop)
+        status = main()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # all is done, and what the interpreter tidies up is soon over
+    except Stopped as stopped:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        print(f"{program}: interrupted", file=sys.stderr)
+        status = 128 + stopped.signal
+    return status
+
+
+def stop(number: int, frame) -> None:
+    """Hear Ctrl-C and SIGTERM."""
+    raise Stopped(number)

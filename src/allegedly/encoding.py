@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+LONGEST_TOKEN = 32  # characters, a blank included; in prose a token has four or five
 Text = str | tuple[str, str]  # a sentence, or a claim and its evidence
 
 
@@ -28,21 +29,27 @@ def load_tokenizer(path: Path, *, max_length: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
-    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?"."""
+    """Encode texts, in order; lone surrogates, which UTF-8 cannot carry, become "?".
 
+    Of a text longer than LONGEST_TOKEN characters for each token that is kept the rest is not looked at: the tokenizer
+    would first make tokens of all of it, in minutes and gigabytes for a line of a few megabytes.
+    """
+    most = LONGEST_TOKEN * tokenizer.truncation["max_length"]
     return tokenizer.encode_batch_fast(
-        [_safe(text) if isinstance(text, str) else tuple(map(_safe, text)) for text in texts]
+        [_safe(text, most) if isinstance(text, str) else tuple(_safe(part, most) for part in text) for text in texts]
     )
 
 
 def lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
     """Tokens of each text, those that frame it left out; a text that is cut counts what is left of it."""
-    encodings = tokenizer.encode_batch_fast([_safe(text) for text in texts], add_special_tokens=False)
+    most = LONGEST_TOKEN * tokenizer.truncation["max_length"]
+    encodings = tokenizer.encode_batch_fast([_safe(text, most) for text in texts], add_special_tokens=False)
     return [len(encoding.ids) for encoding in encodings]
 
 
-def _safe(text: str) -> str:
-    return clean(text).encode("utf-8", "replace").decode("utf-8")
+def _safe(text: str, most: int) -> str:
+    ahead = text[: 10 * most]  # wide runs of blanks may stand between the words
+    return clean(ahead)[:most].encode("utf-8", "replace").decode("utf-8")
 
 
 def batches(

@@ -8,8 +8,8 @@
 
 `find` turns what a user named (files, folders, "-") into files; `read` turns one file into text, `parts` into pieces of
 text, so that an archive of any size is never held whole. They speak of what they cannot use as `InputError`: `find`
-yields it and goes on, the others raise it. Libraries are imported by the reader
-that needs them, so that plain text needs none.
+yields it and goes on, the others raise it. Libraries are imported by the reader that needs them, so that plain text
+needs none; those for HTML, PDF and DOCX run in a process of bounded time and memory.
 """
 
 import codecs
@@ -30,11 +30,12 @@ from functools import partial
 from itertools import dropwhile
 from typing import BinaryIO, TextIO
 
+from allegedly import isolation
 from allegedly.errors import InputError
 
 MEGABYTE = 1_000_000
 TEXT_LIMIT = 200 * MEGABYTE
-HTML_LIMIT = 20 * MEGABYTE  # no article comes near it, and to find one takes ever longer
+HTML_LIMIT = 10 * MEGABYTE  # no article comes near it, and to find one takes ever longer
 PAGES_LIMIT = 50 * MEGABYTE  # PDF and DOCX: they are compressed and cost far more than their size
 UNZIPPED_LIMIT = 500 * MEGABYTE  # a DOCX of a few kilobytes may unpack to terabytes
 HEAD = 8192  # bytes that tell the kind of a file
@@ -55,6 +56,7 @@ SUFFIXES = {
     ".txt": "text",
     ".md": "text",
 }
+BROKEN_DOCX = ("the DOCX is broken, or its text too long", "save it again in a word processor, in parts if it is long")
 LOGGERS = ("charset_normalizer", "courlan", "docx", "htmldate", "justext", "pypdf", "trafilatura")
 TEXT_COLUMNS = ("text", "sentence")
 BYTE_ORDER_MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
@@ -64,6 +66,8 @@ BYTE_ORDER_MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+# Python's own, for programs and host names; no page is written in them, and some take forever or warn.
+NO_CHARSETS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf_7")
 BYTE_ORDER_BYTES = b"\xef\xbb\xbf\xff\xfe"
 # What text that is not Unicode is written in today; with rarer ones allowed, short texts are taken for those.
 CODE_PAGES = (
@@ -73,7 +77,9 @@ CODE_PAGES = (
 
 ZIP_START = b"PK\x03\x04"
 OFFICE_START = b"\xd0\xcf\x11\xe0"  # Word before 2007, and any DOCX with a password
-HTML_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.I | re.S)
+HTML_START = re.compile(  # (?>: a comment ends where it first can, else thousands of them would be tried in all ways
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?>(?><!--.*?-->)\s*)*<(?:!doctype\s+html|html[\s>])", re.I | re.S
+)
 HTML_PROLOG = re.compile(r"(?:<\?xml.*?\?>|<!--.*?-->|<!doctype[^>]*>|\s)*", re.I | re.S)
 JSONL_START = re.compile(rb'\s*\{(?:[^\n]*,)?\s*"text"\s*:\s*"')
 DECLARED_CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
@@ -188,7 +194,7 @@ def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
     """
     try:
         with contextlib.ExitStack() as opened:
-            file = (stdin or sys.stdin.buffer) if path == "-" else opened.enter_context(open(path, "rb"))
+            file = standard_input(stdin) if path == "-" else opened.enter_context(open(path, "rb"))
             piped = path == "-" or not file.seekable()
             if piped:
                 pipe, file = file, opened.enter_context(tempfile.TemporaryFile())
@@ -212,6 +218,13 @@ def parts(path: str, *, stdin: BinaryIO | None = None) -> Iterator[Document]:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error) from error
+
+
+def standard_input(stdin: BinaryIO | None) -> BinaryIO:
+    """``stdin``, or else that of this process; InputError if it was closed before the process began."""
+    if stdin is None and sys.stdin is None:
+        raise problem("-", "it is closed", "name a file instead")
+    return stdin or sys.stdin.buffer
 
 
 def spool(path: str, pipe: BinaryIO, file: BinaryIO) -> None:
@@ -244,7 +257,7 @@ def load(path: str, stdin: BinaryIO | None) -> bytes:
     """The bytes of a file or of standard input; InputError if they cannot be had or are too many."""
     try:
         if stdin or path == "-":
-            data = (stdin or sys.stdin.buffer).read(TEXT_LIMIT + 1)
+            data = standard_input(stdin).read(TEXT_LIMIT + 1)
         else:
             with open(path, "rb") as file:
                 data = file.read(TEXT_LIMIT + 1)
@@ -311,6 +324,19 @@ def read_text(file: str, data: bytes) -> Document:
 def read_html(file: str, data: bytes) -> Document:
     """The article of a web page: headline, paragraphs, list items and table cells, a blank line between them."""
     check_size(file, data, HTML_LIMIT)
+    return apart("html_text", file, data, "the HTML")
+
+
+def apart(function: str, file: str, data: bytes, what: str) -> Document:
+    """Have a function of this module read a document in a process of its own, where it cannot do harm."""
+    try:
+        return Document(file, isolation.call(f"{__name__}:{function}", file, data))
+    except isolation.Exhausted as error:
+        raise problem(file, f"to read {what} {error}", "split it, or give its text") from None
+
+
+def html_text(file: str, data: bytes) -> str:
+    """What `read_html` gives, read here and now."""
     page = whole_page(tidy(decode(file, data, declared_charset(data))))
     with quiet():
         import trafilatura
@@ -324,7 +350,7 @@ def read_html(file: str, data: bytes) -> Document:
     headline = " ".join((article.title or "").split())
     if headline and headline.casefold() not in (" ".join(block.split()).casefold() for block in blocks):
         blocks.insert(0, headline)
-    return Document(file, tidy("\n\n".join(blocks)))
+    return tidy("\n\n".join(blocks))
 
 
 def whole_page(page: str) -> str:
@@ -346,12 +372,19 @@ def declared_charset(data: bytes) -> str | None:
     if declared is None:
         return None
     charset = declared[1].decode("ascii").lower()
+    if charset.replace("-", "_") in NO_CHARSETS:
+        return None
     return "cp1252" if charset in ("iso-8859-1", "latin1", "us-ascii") else charset
 
 
 def read_pdf(file: str, data: bytes) -> Document:
     """The text of all pages; a word hyphenated at a line end is whole again."""
     check_size(file, data, PAGES_LIMIT)
+    return apart("pdf_text", file, data, "the PDF")
+
+
+def pdf_text(file: str, data: bytes) -> str:
+    """What `read_pdf` gives, read here and now."""
     with quiet():
         import pypdf
     broken = ("the PDF is broken", "export or download it again")
@@ -369,7 +402,7 @@ def read_pdf(file: str, data: bytes) -> Document:
     text = tidy("\n".join(pages))
     if not text.strip():
         raise problem(file, "the PDF holds no text, perhaps it was scanned", "run OCR on it first")
-    return Document(file, HYPHEN_AT_LINE_END.sub(rejoin, text))
+    return HYPHEN_AT_LINE_END.sub(rejoin, text)
 
 
 def rejoin(hyphen: re.Match) -> str:
@@ -380,19 +413,23 @@ def rejoin(hyphen: re.Match) -> str:
 def read_docx(file: str, data: bytes) -> Document:
     """The paragraphs of a Word document, those in tables included, in document order, a blank line between them."""
     check_size(file, data, PAGES_LIMIT)
-    broken = ("the DOCX is broken", "save it again in a word processor")
-    with library(file, *broken), zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with library(file, *BROKEN_DOCX), zipfile.ZipFile(io.BytesIO(data)) as archive:
         unzipped = sum(member.file_size for member in archive.infolist())
     if unzipped > UNZIPPED_LIMIT:
         raise problem(file, f"the DOCX unpacks to over {UNZIPPED_LIMIT // MEGABYTE} MB", "split it, or give its text")
+    return apart("docx_text", file, data, "the DOCX")
+
+
+def docx_text(file: str, data: bytes) -> str:
+    """What `read_docx` gives, read here and now."""
     with quiet():
         import docx
-    with library(file, *broken):
+    with library(file, *BROKEN_DOCX):
         body = docx.Document(io.BytesIO(data)).element.body
         paragraphs = [paragraph for paragraph in map(str.strip, word_paragraphs(body)) if paragraph]
     if not paragraphs:
         raise problem(file, "the DOCX holds no text", "give one that does")
-    return Document(file, tidy("\n\n".join(paragraphs)))
+    return tidy("\n\n".join(paragraphs))
 
 
 def word_paragraphs(body) -> Iterator[str]:
@@ -589,7 +626,7 @@ def decoded(data: bytes, encoding: str) -> str | None:
     """Bytes as text, or None if they are not in that encoding, or if there is no such encoding."""
     try:
         return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeError, LookupError):  # UnicodeError: no text is in the encoding called "undefined"
         return None
 
 
@@ -678,9 +715,11 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def library(file: str, what: str, remedy: str) -> Iterator[None]:
-    """Call a library quietly; whatever it raises becomes an InputError."""
+    """Call a library quietly; whatever it raises becomes an InputError, but for a want of memory."""
     try:
         with quiet():
             yield
+    except MemoryError:
+        raise
     except Exception as error:
         raise problem(file, what, remedy) from error
