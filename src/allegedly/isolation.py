@@ -75,7 +75,7 @@ def call(function: str, file: str, data: bytes) -> str:
             if not line.endswith(b"\n"):
                 died_of = stop()
                 out_of_time = died_of == -signal.SIGXCPU
-                raise Exhausted(f"takes over {SECONDS} s" if out_of_time else "ends the program that reads it")
+                raise Exhausted(f"takes over {SECONDS} s" if out_of_time else "crashes the library that does")
             answer = json.loads(line)
             if "memory" not in answer:
                 break

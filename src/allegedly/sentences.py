@@ -110,7 +110,8 @@ LINE = re.compile(rf"[^{LINE_ENDS}]+")
 LINE_BREAK = re.compile(rf"\r\n|[{LINE_ENDS}]")
 
 # Each pattern below that is searched for always matches in full what it starts on, so no place is read twice.
-STOP = re.compile(rf"[{STOPS}](?:[{STOPS}{re.escape(CLOSINGS)}]|\[\d{{1,3}}\])*(?:{GAP}?»)?(?P<gap>{GAP}*)")
+# Possessive: where marks run on for megabytes, a way back to each of them would be kept.
+STOP = re.compile(rf"[{STOPS}](?:[{STOPS}{re.escape(CLOSINGS)}]++|\[\d{{1,3}}\])*+(?:{GAP}?»)?(?P<gap>{GAP}*+)")
 NEXT = re.compile(rf"[{re.escape(OPENERS)}]{{0,4}}(?P<word>\S{{0,40}})")
 LETTERS = re.compile(r"[^\W\d_]+")
 INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
