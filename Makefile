@@ -1,7 +1,7 @@
 # `make` lists the targets. Every target works as the first command on a fresh clone: it makes .venv and installs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep predict verify test behaviour ui lint mpnet splitters clean
+.PHONY: help install train sweep predict verify test slow behaviour ui lint mpnet splitters clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,9 @@ verify: .venv/installed ## Check claims: make verify CLAIMS=claims.txt EVIDENCE=
 
 test: .venv/installed ## Run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+slow: .venv/installed ## Run the tests that take minutes
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 behaviour: .venv/installed ## Check how the trained models/stance behaves, with a table of pass rates
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m bundle -p no:xdist tests/behaviour $(ARGS)
