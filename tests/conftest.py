@@ -223,3 +223,22 @@ def run(module: str, *arguments: str, cwd: Path, stdin: bytes | None = None) -> 
     command = [sys.executable, "-m", module, *map(str, arguments)]
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}  # what a test before set
     return subprocess.run(command, cwd=cwd, env=env, input=stdin, capture_output=True, timeout=300)
+
+
+@pytest.fixture
+def start_predict(tiny_bundle, tmp_path):
+    """Starts `python -m predict ARGUMENTS` in a folder of its own and gives the process, which is killed at the end."""
+    started = []
+
+    def start(*arguments: str, **options) -> subprocess.Popen:
+        command = [sys.executable, "-m", "predict", "--model", str(tiny_bundle), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, **{"cwd": tmp_path} | pipes | options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

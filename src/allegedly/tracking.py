@@ -4,6 +4,7 @@ A tracking server that is down, slow or full never stops a training: the first f
 the run goes untracked.
 """
 
+import fcntl
 import logging
 import math
 import os
@@ -242,7 +243,8 @@ def start(config: TrackingConfig, *, parent: Run | None = None, run_id: str | No
     def begin(mlflow):
         quiet()
         mlflow.set_tracking_uri(config.uri)
-        experiment = mlflow.set_experiment(config.experiment)
+        with alone(config.uri):  # two that begin at once would both make the tables of a new store
+            experiment = mlflow.set_experiment(config.experiment)
         if NOTE not in experiment.tags:
             mlflow.set_experiment_tag(NOTE, EXPERIMENT)
         run.continued = run_id is not None and exists(mlflow, run_id, experiment.experiment_id)
@@ -274,6 +276,21 @@ def exists(mlflow: Any, run_id: str, experiment_id: str | None = None) -> bool:
             raise
         return False
     return info.lifecycle_stage == "active" and experiment_id in (None, info.experiment_id)
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Keep other trainings out of a store on this machine, if it is in one file, until the block has ended."""
+    file = Path(uri.removeprefix("sqlite:///")).absolute()
+    if not uri.startswith("sqlite:///") or not file.parent.is_dir():
+        yield
+        return
+    folder = os.open(file.parent, os.O_RDONLY)  # its lock leaves no file behind
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def quiet() -> None:

@@ -294,12 +294,12 @@ def test_a_device_without_end_is_refused(name, monkeypatch):
         reading.read(name)
 
 
-def test_names_with_line_ends_and_bytes_that_are_no_text_stay_on_one_line(tmp_path, predict):
+def test_names_with_line_ends_and_bytes_that_are_no_text_stay_on_one_line(tmp_path, start_predict):
     good, bad = os.fsencode(tmp_path) + b"/a\nb\xe9.txt", os.fsencode(tmp_path) + b"/c\n\x1b[2Jd.txt"
     for name, content in ((good, b"The mayor denied it."), (bad, b"")):
         with open(name, "wb") as file:
             file.write(content)
-    process = predict(os.fsdecode(tmp_path), "--format", "jsonl")
+    process = start_predict(os.fsdecode(tmp_path), "--format", "jsonl")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2
     (row,) = map(json.loads, out.splitlines())
@@ -331,13 +331,13 @@ def article(tmp_path) -> Path:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv", "html"])
-def test_a_full_disk_gets_one_line(format, article, predict):
+def test_a_full_disk_gets_one_line(format, article, start_predict):
     with open("/dev/full", "wb") as full:
-        said = one_line(predict(article, "--format", format, stdout=full))
+        said = one_line(start_predict(article, "--format", format, stdout=full))
     assert "standard output: cannot be written (No space left on device)" in said
 
 
-def test_a_disk_that_fills_up_leaves_the_old_output_and_no_draft(article, predict, tmp_path):
+def test_a_disk_that_fills_up_leaves_the_old_output_and_no_draft(article, start_predict, tmp_path):
     """A limit on the size of files stands for the disk."""
     (tmp_path / "out.jsonl").write_text("precious")
 
@@ -345,48 +345,48 @@ def test_a_disk_that_fills_up_leaves_the_old_output_and_no_draft(article, predic
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    process = predict(article, "--format", "jsonl", "--output", "out.jsonl", preexec_fn=small_disk)
+    process = start_predict(article, "--format", "jsonl", "--output", "out.jsonl", preexec_fn=small_disk)
     assert "out.jsonl: cannot be written" in one_line(process)
     assert (tmp_path / "out.jsonl").read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out.jsonl"]
 
 
-def test_a_folder_that_may_not_be_written_gets_one_line(article, predict):
-    assert "/proc/out.jsonl: cannot be written" in one_line(predict(article, "--output", "/proc/out.jsonl"))
+def test_a_folder_that_may_not_be_written_gets_one_line(article, start_predict):
+    assert "/proc/out.jsonl: cannot be written" in one_line(start_predict(article, "--output", "/proc/out.jsonl"))
 
 
-def test_a_device_as_output_stays_what_it_is(article, predict, tmp_path):
+def test_a_device_as_output_stays_what_it_is(article, start_predict, tmp_path):
     """As root, a file would take the place of /dev/null."""
     os.mkfifo(tmp_path / "pipe")
     read = []
     reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
     reader.start()
-    one_line(predict(article, "--format", "jsonl", "--output", "pipe"), status=0)
+    one_line(start_predict(article, "--format", "jsonl", "--output", "pipe"), status=0)
     reader.join(60)
     assert (tmp_path / "pipe").is_fifo()
     assert read[0].count(b"\n") == 5000
     (tmp_path / "null").symlink_to("/dev/null")
-    one_line(predict(article, "--output", "null"), status=0)
+    one_line(start_predict(article, "--output", "null"), status=0)
     assert Path("/dev/null").is_char_device()
     assert (tmp_path / "null").is_symlink()
 
 
-def test_an_output_that_is_a_link_is_written_where_it_leads(article, predict, tmp_path):
+def test_an_output_that_is_a_link_is_written_where_it_leads(article, start_predict, tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "link").symlink_to("deep/out.jsonl")
-    one_line(predict(article, "--format", "jsonl", "--output", "link"), status=0)
+    one_line(start_predict(article, "--format", "jsonl", "--output", "link"), status=0)
     assert (tmp_path / "link").is_symlink()
     assert len((tmp_path / "deep" / "out.jsonl").read_text().splitlines()) == 5000
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out.jsonl"]
 
 
-def test_closed_standard_streams_get_one_line_or_none(article, predict, tmp_path):
+def test_closed_standard_streams_get_one_line_or_none(article, start_predict, tmp_path):
     def close(*numbers):
         return lambda: [os.close(number) for number in numbers]
 
-    assert "standard output: is closed" in one_line(predict(article, preexec_fn=close(1)))
-    assert "standard input" in one_line(predict("-", preexec_fn=close(0)))
-    process = predict(article, "--format", "jsonl", preexec_fn=close(2))
+    assert "standard output: is closed" in one_line(start_predict(article, preexec_fn=close(1)))
+    assert "standard input" in one_line(start_predict("-", preexec_fn=close(0)))
+    process = start_predict(article, "--format", "jsonl", preexec_fn=close(2))
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert all(json.loads(line)["label"] for line in out.splitlines())
