@@ -157,7 +157,7 @@ class VerifierConfig:
     path: str = MISSING  # a local folder or a Hub name
     revision: str | None = None  # commit of a Hub repository; needed with a Hub name
     sha256: str | None = None  # of model.safetensors; checked before use
-    labels: dict[str, str] = MISSING  # verdict for each label of the checkpoint
+    labels: dict[str, str] = MISSING  # verdict for each label of the checkpoint; NOT_ENOUGH_INFO for one at least
     claim_first: bool = False  # usual is evidence (premise) before claim (hypothesis)
     max_length: int = 512  # tokens of claim and evidence together
     temperature: float = 1.0  # divides the logits, see allegedly.calibration
