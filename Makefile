@@ -39,8 +39,8 @@ verify: .venv/installed ## Check claims: make verify CLAIMS=claims.txt EVIDENCE=
 test: .venv/installed ## Run the tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
 
-behaviour: .venv/installed ## Check the trained models/stance: page furniture, direct cases
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m bundle -p no:xdist $(ARGS)
+behaviour: .venv/installed ## Check how the trained models/stance behaves, with a table of pass rates
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m bundle -p no:xdist tests/behaviour $(ARGS)
 
 ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \

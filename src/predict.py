@@ -14,12 +14,13 @@ if __name__ == "__main__":  # until `main` has something to clean up, Ctrl-C end
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 
-from allegedly import labelling, reading, report
+from allegedly import drift, labelling, reading, report, scope
 from allegedly.classifier import Classifier
 from allegedly.command_line import Faults, discard, model_folder, output, positive, readable, run
 from allegedly.errors import InputError
@@ -36,12 +37,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         classifier = Classifier.load(model_folder(options.model), device=options.device, threads=options.threads)
+        if options.label_sets:
+            _ = classifier.label_set_threshold  # an old bundle is refused before anything is written
     except InputError as error:
         faults.say(error)
         return 2
     texts: dict[str, str] | None = {} if options.format == "html" else None
     documents = readable(files, faults, texts)
-    labelled = labelling.label(documents, classifier, one_a_line=options.lines, batch_size=options.batch_size)
+    labelled = labelling.label(
+        documents, classifier, one_a_line=options.lines, batch_size=options.batch_size, label_sets=options.label_sets
+    )
+    tally = drift.Tally()
+    labelled = labelling.doubt(tally.watch(labelled), min_probability=options.min_probability)
+    if not scope.checks_languages():
+        print(
+            "predict: pycld2 is not installed; other languages in Latin letters are labelled all the same",
+            file=sys.stderr,
+        )
     pace = Pace()
     rows = pace.count(labelled, bar=sys.stderr.isatty() and not (options.output is None and sys.stdout.isatty()))
     try:
@@ -50,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
             report.write(rows, stream, format=options.format, color=color, full_text=texts)
             if not faults.documents:
                 raise NothingRead  # leaves an old output as it was
+        if options.profile:
+            with output(options.profile) as stream:
+                stream.write(json.dumps(tally.profile, indent=2) + "\n")
         pace.say()
     except NothingRead:
         pass
@@ -83,7 +98,31 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="of the CPU; default: OMP_NUM_THREADS, or all cores"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--min-probability",
+        type=probability,
+        default=0.0,
+        metavar="P",
+        help="labels that are less probable become 'uncertain'; the scores stay",
+    )
+    parser.add_argument(
+        "--label-sets", action="store_true", help="add the labels that a sentence may have (--format jsonl)"
+    )
+    parser.add_argument("--profile", metavar="PATH", help="write what the batch is like, for python -m drift")
+    options = parser.parse_args(arguments)
+    if options.label_sets and options.format != "jsonl":
+        parser.error("--label-sets needs --format jsonl")
+    return options
+
+
+def probability(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
 
 
 class NothingRead(Exception):

@@ -38,7 +38,9 @@ def main(composed) -> float:
     if not scores:  # a process beside the first of a distributed training
         return 0.0
     if config.model.kind is schema.ModelKind.transformer:
-        print(f"Next: python -m predict FILE --model {config.output}   (and: make ui)")
+        stance = config.task is schema.TaskName.stance
+        command = "predict FILE" if stance else "verify --claims FILE --evidence PATH"
+        print(f"Next: python -m {command} --model {config.output}   (and: make ui)")
     return scores["final_validation/macro_f1"]
 
 

@@ -121,6 +121,7 @@ def trained(tiny_encoder, tiny_corpus, tmp_path_factory):
 
     workplace = tmp_path_factory.mktemp("trained")
     config = tiny_config(tiny_encoder, tiny_corpus, workplace)
+    config.corpus.behaviour = str(ROOT / "data" / "behaviour")
     here = os.getcwd()
     os.chdir(workplace)  # MLflow puts artifacts beside its database
     try:

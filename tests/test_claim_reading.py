@@ -73,9 +73,35 @@ CONTENTS = {
     "In March, he said that the dam burst.": "In March, he said that the dam burst.",
     "Witnesses say the police fired first.": "Witnesses say the police fired first.",
     "The report that the dam burst was wrong.": "The report that the dam burst was wrong.",
+    "Sources close to Mr. Whitman in May said that it burst.": "It burst.",
 }
 
 
 @pytest.mark.parametrize(("sentence", "said"), CONTENTS.items())
 def test_what_is_alleged_goes_without_who_alleges_it(sentence, said):
     assert content(sentence) == said
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Officials declined to say that the dam had burst.",
+        "The ministry refused on Monday to say that the dam had burst.",
+        "Smith denied he had said that the dam had burst.",
+        "Officials rejected what the paper reported that week that the dam had burst.",
+        "It is false that Smith said that the dam burst.",
+        "The paper wrongly reported that the dam burst.",
+        "If he said that the dam burst, he lied.",
+        "Whether he said that the dam burst is open.",
+        "Witnesses who claimed that the dam burst were lying.",
+        "The post which claims that the dam burst is a fake.",
+        "Those people that said that the dam burst were mistaken.",
+        "It would be absurd to say that the dam burst.",
+        "The minister cannot say that the dam burst.",
+        "Nobody sane could assert that the dam burst.",
+        "The judge may say that the dam burst.",
+        "Has the ministry said that the dam burst?",
+    ],
+)
+def test_what_nobody_need_have_alleged_stays_whole(sentence):
+    assert content(sentence) == sentence

@@ -135,6 +135,8 @@ def test_a_training_reads_claim_and_joined_evidence(tmp_path):
         ({"flipped": "one text"}, "is not a group of claims"),
         ({"supported": " "}, "is not a group of claims"),
         ({"open": None}, "is not a group of claims"),
+        ({"open": "", "settling": []}, "is not a group of claims"),
+        ({"supported": " ", "refuted": "A claim."}, "is not a group of claims"),
         ({"claim": "It rained.", "label": "TRUE"}, "is not a pair"),
         ({"article": "validationville"}, "article 'validationville' is in"),
     ],
@@ -157,3 +159,12 @@ def test_missing_empty_and_broken_files_are_refused(tmp_path, content):
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(InputError, match="test.jsonl"):
         claims.read(tmp_path)
+
+
+def test_the_same_pair_in_two_splits_is_refused(tmp_path):
+    rows = [
+        {"id": str(n), "article": str(n), "claim": "It rained.", "evidence": ["Rain fell."], "label": SUPPORTED}
+        for n in range(2)
+    ]
+    with pytest.raises(InputError, match=r"test.jsonl: '1' is a claim with evidence that train.jsonl holds too"):
+        corpus.read(write(tmp_path, train=rows[:1], test=rows[1:]), task=VERIFICATION)

@@ -12,11 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = [
     *("version", "labels", "errors", "config", "sentences", "isolation", "reading"),
     *("encoding", "claims", "corpus", "backends", "calibration"),
+    *("bundle", "classifier", "scope", "report", "labelling", "drift", "behaviour"),
     *(
-        "bundle",
-        "classifier",
-        "report",
-        "labelling",
         "evaluation",
         "figures",
         "encoders",

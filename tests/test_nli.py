@@ -81,13 +81,12 @@ def test_verdicts_are_those_of_the_checkpoint(family, tmp_path):
         )
 
 
-@pytest.mark.parametrize(("rest", "empty"), [("NOT_ENOUGH_INFO", "REFUTED"), ("REFUTED", "NOT_ENOUGH_INFO")])
-def test_two_labels_become_what_the_file_says(rest, empty, tmp_path):
-    folder = checkpoint(tmp_path / "model", "DebertaV2", ("entailment", "not_entailment"))
-    path = described(tmp_path / "a.yaml", folder, labels={"entailment": "SUPPORTED", "not_entailment": rest})
-    (found,) = nli.load(path, device="cpu").predict(PAIRS[:1])
-    assert found.probabilities[empty] == 0
-    assert found.probabilities["SUPPORTED"] + found.probabilities[rest] == pytest.approx(1)
+def test_two_labels_support_or_leave_open(tmp_path):
+    labels = {"entailment": "SUPPORTED", "not_entailment": "NOT_ENOUGH_INFO"}
+    folder = checkpoint(tmp_path / "model", "DebertaV2", tuple(labels))
+    (found,) = nli.load(described(tmp_path / "a.yaml", folder, labels=labels), device="cpu").predict(PAIRS[:1])
+    assert found.probabilities["REFUTED"] == 0
+    assert found.probabilities["SUPPORTED"] + found.probabilities["NOT_ENOUGH_INFO"] == pytest.approx(1)
 
 
 def test_labels_that_become_one_verdict_are_added(bert, tmp_path):
@@ -147,7 +146,8 @@ BAD = {
     "no labels": ({"labels": "???"}, "labels"),
     "no path": ({"path": "???"}, "path"),
     "unknown verdict": ({"labels": THREE | {"neutral": "MAYBE"}}, "MAYBE"),
-    "a label left out": ({"labels": {"entailment": "SUPPORTED"}}, "neutral"),
+    "no label that leaves a claim open": ({"labels": THREE | {"neutral": "REFUTED"}}, "NOT_ENOUGH_INFO"),
+    "a label left out": ({"labels": {"entailment": "SUPPORTED", "neutral": "NOT_ENOUGH_INFO"}}, "contradiction"),
     "a label too many": ({"labels": THREE | {"other": "REFUTED"}}, "other"),
     "temperature": ({"temperature": 0}, "temperature"),
     "length": ({"max_length": 2}, "max_length"),
@@ -189,3 +189,17 @@ def test_a_damaged_checkpoint_is_refused(bert, tmp_path, harm):
     folder = Path(shutil.copytree(bert, tmp_path / "model"))
     (folder / harm).write_bytes(b"{~")
     assert str(folder) in refusal(described(tmp_path / "a.yaml", folder))
+
+
+@pytest.mark.parametrize("head", ["left out", "of another size"])
+def test_a_checkpoint_without_a_trained_head_is_refused(bert, tmp_path, capfd, head):
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(bert, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"] = weights["classifier.weight"][:2].clone()
+    if head == "left out":
+        del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "classifier.weight" in refusal(described(tmp_path / "a.yaml", folder))
+    assert capfd.readouterr().err == ""

@@ -47,7 +47,8 @@ def test_jsonl_has_the_promised_fields_and_offsets(workplace):
     found = rows(predict(workplace, "article.txt", "--format", "jsonl"))
     assert [row["index"] for row in found] == list(range(5))
     for row in found:
-        assert list(row) == ["file", "index", "start", "end", "text", "label", "probability", "probabilities"]
+        fields = ["file", "index", "start", "end", "text", "label", "probability", "probabilities", "out_of_scope"]
+        assert list(row) == fields
         assert row["file"] == "article.txt"
         assert ARTICLE[row["start"] : row["end"]] == row["text"]
         assert list(row["probabilities"]) == list(LABELS)

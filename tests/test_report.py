@@ -126,6 +126,7 @@ def test_jsonl_fields_in_order():
         ("label", "denial"),
         ("probability", 0.8765),
         ("probabilities", {"warning": 0.0412, "denial": 0.8765, "allegation": 0.0412, "background": 0.0412}),
+        ("out_of_scope", None),
     ]
     assert list(json.loads(line)["probabilities"]) == list(LABELS)
 
@@ -172,13 +173,14 @@ def test_csv_round_trips():
         "p_denial": "0.8765",
         "p_allegation": "0.0412",
         "p_background": "0.0412",
+        "out_of_scope": "",
         "text": text,
     }
 
 
 def test_csv_columns_and_line_ends():
     text = written(MIXED, "csv")
-    header = "file,index,start,end,label,probability,p_warning,p_denial,p_allegation,p_background,text"
+    header = "file,index,start,end,label,probability,p_warning,p_denial,p_allegation,p_background,out_of_scope,text"
     assert text.startswith(header + "\r\n")
     assert text.count("\r\n") == text.count("\n") == 1 + len(MIXED)
 

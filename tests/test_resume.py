@@ -121,7 +121,7 @@ def fit(config, folder: Path, *, kill_at=None, kill_in_write=None, due_at=None, 
             begin(self, loader)
 
         checkpoints.ResumableTrainer.begin_epoch = begin_epoch
-        training._epoch_scores = lambda prediction: scores(prediction) | {"macro_f1": TOLD[epoch[0]]}
+        training._epoch_scores = lambda said, names: scores(said, names=names) | {"macro_f1": TOLD[epoch[0]]}
     splits = corpus.read(config.corpus.path)
     training.fit(
         config, splits["train"], splits["validation"],

@@ -185,7 +185,7 @@ def test_system_metrics_are_sampled(tmp_path, monkeypatch):
 def test_all_files_are_there_and_figures_are_pictures(logged, tmp_path):
     folder = Path(mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, dst_path=str(tmp_path)))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    figures = {"f1", "confusion_matrix", "precision_recall", "reliability", "learning_curve"}
+    figures = {"f1", "confusion_matrix", "precision_recall", "reliability", "risk_coverage", "learning_curve"}
     texts = {
         "errors.html",
         "test_predictions.json",
@@ -201,6 +201,16 @@ def test_all_files_are_there_and_figures_are_pictures(logged, tmp_path):
 
 def test_the_resolved_config_is_read_back_as_it_was(text_of, trained):
     assert yaml.safe_load(text_of("config.yaml")) == tracking.neutral(plain(trained[0]))
+
+
+def test_behaviour_is_logged_by_test_and_by_capability(logged, text_of):
+    for test in ("minimum_functionality", "invariance", "direction"):
+        assert 0 <= logged.data.metrics[f"behaviour/{test}"] <= 1
+    assert "denied to alleged" in text_of("behaviour.txt")
+
+
+def test_label_sets_are_scored_on_the_test_split(logged):
+    assert 0 <= logged.data.metrics["test/label_set_coverage"] <= 1
 
 
 def test_the_environment_pins_what_is_installed(text_of):

@@ -71,10 +71,10 @@ def post(port):
 
 
 def predicted(path: Path, bundle: str, *options: str) -> list[dict]:
-    """What predict writes for a file, without `file`, which a request does not have."""
+    """What predict writes for a file, without `file` and `out_of_scope`, which a request does not have."""
     done = run("predict", path, "--format", "jsonl", "--device", "cpu", "--model", bundle, *options, cwd=path.parent)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return [{key: value for key, value in row.items() if key != "file"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("file", "out_of_scope")} for row in rows]
 
 
 def test_an_article_gets_the_json_of_predict(post, trained, tmp_path):

@@ -161,7 +161,7 @@ def test_the_best_epoch_is_kept_with_early_stopping_and_the_last_without(
 
     told = iter([0.1, 0.9, 0.2])  # what validation is made to say of three epochs
     kept = []
-    monkeypatch.setattr(training, "_epoch_scores", lambda _: {"macro_f1": next(told)})
+    monkeypatch.setattr(training, "_epoch_scores", lambda _, names: {"macro_f1": next(told)})
     keep = training._Report.on_evaluate
 
     def on_evaluate(self, args, state, control, model=None, **kwargs):

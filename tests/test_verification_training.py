@@ -24,9 +24,9 @@ def pairs(tmp_path_factory) -> Path:
     for split in claims.SPLITS:
         rows = []
         for n, text in enumerate(TEXTS):
-            for label, evidence in zip(VERDICTS, (text, f"{text} denied denied", TEXTS[n - 1]), strict=True):
-                row = {"id": f"{split}-{n}-{label}", "article": f"{split}-{n}", "claim": text, "label": label}
-                rows.append(row | {"evidence": [evidence]})
+            for label, evidence in zip(VERDICTS, (text, f"{text} denied {split}", TEXTS[n - 1]), strict=True):
+                row = {"id": f"{split}-{n}-{label}", "article": f"{split}-{n}", "label": label}
+                rows.append(row | {"claim": f"{text} {split}", "evidence": [evidence]})
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -58,7 +58,7 @@ def test_the_bundle_says_which_task_it_is_for(verifier):
     classifier = Classifier.load(config.output, device="cpu", task=VERIFICATION)
     (found,) = classifier.predict([(TEXTS[0], TEXTS[0])])
     assert tuple(found.probabilities) == VERDICTS
-    with pytest.raises(InputError, match="its labels are not warning, denial, allegation, background"):
+    with pytest.raises(InputError, match="is a model for verification, not for stance"):
         Classifier.load(config.output, device="cpu")
 
 

@@ -166,7 +166,7 @@ BAD = {
         "models/none",
         "train",
     ),
-    "another bundle": (["--claims", "claims.txt", "--evidence", "archive", "--model", "stance"], "stance", "SUPPORTED"),
+    "another bundle": (["--claims", "claims.txt", "--evidence", "archive", "--model", "stance"], "stance", "for verif"),
     "no such config": (
         ["--claims", "claims.txt", "--evidence", "archive", "--model", "no.yaml"],
         "no.yaml",

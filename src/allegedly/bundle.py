@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from allegedly.errors import InputError
-from allegedly.labels import LABELS
+from allegedly.labels import LABELS, STANCE, TASKS, Task
 
 MANIFEST = "bundle.json"
 RETRAIN = "train it again (make train) or copy it again from where it came"
@@ -41,9 +41,9 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def open_folder(
-    folder: str | Path, *, verify: tuple[str, ...] | None = None, labels: Sequence[str] = LABELS
+    folder: str | Path, *, verify: tuple[str, ...] | None = None, task: Task = STANCE
 ) -> tuple[Path, dict[str, Any]]:
-    """Check a bundle that tells ``labels`` apart and return (its folder, its manifest).
+    """Check a bundle for ``task`` and return (its folder, its manifest).
 
     ``verify`` names the files whose sha256 is compared, those that the caller goes on to load; None means all. Raises
     InputError for no bundle, a missing or altered file, another label order, or a file that could hold code.
@@ -51,7 +51,8 @@ def open_folder(
     folder = Path(folder)
     _restore(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no model there; train one with 'make train' or name another with --model")
+        how = "make train" if task is STANCE else f"python -m train task={task.name}"
+        raise InputError(f"{folder}: no model there; train one with '{how}' or name another with --model")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files: dict[str, str] = dict(manifest["files"])
@@ -65,7 +66,11 @@ def open_folder(
         raise InputError(f"{folder}: is not a complete bundle, {missing} is missing; {RETRAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: {MANIFEST} or config.json cannot be read ({error!r}); {RETRAIN}") from None
-    if manifest.get("labels") != list(labels) or order != list(labels):
+    labels = list(task.labels)
+    for other in TASKS.values():
+        if other is not task and manifest.get("labels") == order == list(other.labels):
+            raise InputError(f"{folder}: is a model for {other.name}, not for {task.name}; name another with --model")
+    if manifest.get("labels") != labels or order != labels:
         raise InputError(f"{folder}: its labels are not {', '.join(labels)} in this order; {RETRAIN}")
     if not (temperature > 0 and max_length > 0):
         raise InputError(f"{folder / MANIFEST}: temperature and max_length must be above zero; {RETRAIN}")

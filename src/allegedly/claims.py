@@ -96,11 +96,13 @@ def _lines(path: Path) -> Iterator[tuple[str, Group | Pair]]:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); check the file") from None
     for number, line in enumerate(lines, 1):
         if line.strip():
+            row = None
             try:
                 row = json.loads(line)
                 yield f"{path}:{number}", _pair(row) if "claim" in row else _group(row)
             except (ValueError, TypeError, KeyError):
-                raise InputError(f"{path}:{number}: {_SHAPES['claim' in line]}") from None
+                shape = _SHAPES[isinstance(row, dict) and "claim" in row]
+                raise InputError(f"{path}:{number}: {shape}") from None
 
 
 _SHAPES = {
@@ -114,7 +116,7 @@ _SHAPES = {
 def _group(row: dict[str, Any]) -> Group:
     texts = {key: _text(row[key]) for key in ("id", "article", "supported", "refuted", "change", "style")}
     lists = {key: _sentences(row[key]) for key in ("evidence", "flipped")}
-    extra = {key: row[key] and _text(row[key]) for key in ("open", "settling") if row.get(key) is not None}
+    extra = {key: _text(row[key]) for key in ("open", "settling") if row.get(key) is not None}
     if len(extra) == 1:
         raise ValueError
     return Group(**texts, **lists, **{"open": None, "settling": None} | extra)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from allegedly import backends, bundle, calibration, encoding
 from allegedly.encoding import Text
+from allegedly.errors import InputError
 from allegedly.labels import STANCE, Task
 
 CPU_BATCH_TOKENS = 512  # sixteen sentences or so: what fits the caches of a core, as measured
@@ -30,6 +31,11 @@ class Prediction:
     label: str
     probability: float
     probabilities: dict[str, float]
+
+    def label_set(self, threshold: float) -> tuple[str, ...]:
+        """The labels at or above ``threshold``, the likeliest always; see `calibration.label_sets`."""
+        held = calibration.label_sets(np.array([[*self.probabilities.values()]]), threshold)[0]
+        return tuple(label for label, holds in zip(self.probabilities, held, strict=True) if holds)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,15 @@ class Classifier:
         """Tokens of a text, or of a claim and its evidence together, that it reads; what is longer is cut."""
         return int(self.manifest["max_length"])
 
+    @property
+    def label_set_threshold(self) -> float:
+        """The probability from which a label belongs to a sentence's set; InputError if none was fitted."""
+        try:
+            threshold = float(self.manifest["label_sets"]["threshold"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"label sets: {bundle.MANIFEST} of this model holds none; {bundle.RETRAIN}") from None
+        return threshold
+
     @classmethod
     def load(
         cls,
@@ -64,7 +79,7 @@ class Classifier:
         """Open a bundle for ``task`` on ``device``; raises InputError if the bundle or the device is not usable."""
         device = backends.choose_device(device)
         weights = bundle.CPU_MODEL if device == "cpu" else ("model.safetensors",)
-        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"), labels=task.labels)
+        folder, manifest = bundle.open_folder(folder, verify=(*weights, "tokenizer.json"), task=task)
         return cls(
             tokenizer=encoding.load_tokenizer(folder / "tokenizer.json", max_length=int(manifest["max_length"])),
             backend=backends.open_backend(folder, device=device, threads=threads),

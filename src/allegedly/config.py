@@ -74,6 +74,7 @@ class CorpusConfig:
     name: str = MISSING
     path: str = MISSING  # folder with train.jsonl, validation.jsonl, test.jsonl
     teacher: str | None = None  # JSON lines of probabilities for training sentences, as `python -m teach` writes them
+    behaviour: str | None = None  # folder of cases that the finished bundle is checked with (allegedly.behaviour)
 
 
 @dataclass
@@ -156,7 +157,7 @@ class VerifierConfig:
     path: str = MISSING  # a local folder or a Hub name
     revision: str | None = None  # commit of a Hub repository; needed with a Hub name
     sha256: str | None = None  # of model.safetensors; checked before use
-    labels: dict[str, str] = MISSING  # verdict for each label of the checkpoint
+    labels: dict[str, str] = MISSING  # verdict for each label of the checkpoint; NOT_ENOUGH_INFO for one at least
     claim_first: bool = False  # usual is evidence (premise) before claim (hypothesis)
     max_length: int = 512  # tokens of claim and evidence together
     temperature: float = 1.0  # divides the logits, see allegedly.calibration

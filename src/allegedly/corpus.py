@@ -54,7 +54,7 @@ def read(folder: str | Path, *, splits: Sequence[str] = SPLITS, task: Task = STA
     article divided between splits, a label that the training split lacks.
     """
     if task is VERIFICATION:
-        return {
+        found = {
             split: [
                 Example(
                     pair.id, pair.article, pair.claim, pair.label, kind=pair.origin, evidence=" ".join(pair.evidence)
@@ -63,6 +63,8 @@ def read(folder: str | Path, *, splits: Sequence[str] = SPLITS, task: Task = STA
             ]
             for split, lines in claims.read(folder, splits=splits).items()
         }
+        _refuse_shared(found)
+        return found
     folder = Path(folder)
     found: dict[str, list[Example]] = {}
     seen_ids: dict[str, str] = {}
@@ -90,6 +92,19 @@ def read(folder: str | Path, *, splits: Sequence[str] = SPLITS, task: Task = STA
         if all(example.label != label for example in found["train"]):
             raise InputError(f"{folder / 'train.jsonl'}: no sentence is labelled {label!r}; every label needs examples")
     return found
+
+
+def _refuse_shared(splits: Mapping[str, Sequence[Example]]) -> None:
+    """Raise InputError if the same claim stands with the same evidence in two splits."""
+    seen: dict[tuple[str, ...], str] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            texts = tuple(" ".join(text.split()).casefold() for text in example.input)
+            if seen.setdefault(texts, split) != split:
+                raise InputError(
+                    f"{split}.jsonl: {example.id!r} is a claim with evidence that {seen[texts]}.jsonl holds too; keep "
+                    "it in one split"
+                )
 
 
 def _examples(path: Path) -> Iterator[tuple[str, Example]]:

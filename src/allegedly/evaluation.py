@@ -56,6 +56,25 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, *, n_bins: int = 
     )
 
 
+def risk_coverage(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """What is wrong among the sentences that are kept when those below a probability are left unlabelled.
+
+    Returns an array of shape (n_thresholds, 3), surest first: share of sentences that are kept, share of these whose
+    label is wrong, the lowest probability among them. El-Yaniv & Wiener 2010, "On the Foundations of Noise-free
+    Selective Classification"; Geifman & El-Yaniv 2017, section 2.
+
+    >>> curve = risk_coverage(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6]]))
+    >>> curve.round(2).tolist()
+    [[0.25, 0.0, 0.9], [0.5, 0.0, 0.8], [0.75, 0.33, 0.7], [1.0, 0.25, 0.6]]
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = (probabilities.argmax(axis=1) != labels)[order]
+    kept = np.arange(1, len(labels) + 1)
+    last = np.append(np.diff(confidence[order]) < 0, True)  # a threshold keeps or leaves equals together
+    return np.stack([kept / len(labels), wrong.cumsum() / kept, confidence[order]], axis=1)[last]
+
+
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, n_bins: int = 15) -> float:
     """How far stated probability and share of right labels lie apart, on average (Guo et al. 2017, section 2).
 
@@ -105,12 +124,13 @@ def score_with_intervals(
 
 def table(scores: Mapping[str, float], counts: np.ndarray, names: Sequence[str] = LABELS) -> str:
     """Lay out the result of `score` and `confusion` for a terminal."""
-    lines = [f"{'':12}{'precision':>10}{'recall':>10}{'F1':>10}{'sentences':>11}"]
+    width = max(12, 2 + max(map(len, names)))
+    lines = [f"{'':{width}}{'precision':>10}{'recall':>10}{'F1':>10}{'number':>11}"]
     for i, label in enumerate(names):
         values = (scores[f"{metric}_{label}"] for metric in ("precision", "recall", "f1"))
-        lines.append(f"{label:12}" + "".join(f"{value:10.3f}" for value in values) + f"{counts[i].sum():11d}")
-    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>12}" for label in names)]
-    lines += [f"{label:18}" + "".join(f"{n:12d}" for n in row) for label, row in zip(names, counts, strict=True)]
+        lines.append(f"{label:{width}}" + "".join(f"{value:10.3f}" for value in values) + f"{counts[i].sum():11d}")
+    lines += ["", f"{'true / predicted':18}" + "".join(f"{label:>{width}}" for label in names)]
+    lines += [f"{label:18}" + "".join(f"{n:{width}d}" for n in row) for label, row in zip(names, counts, strict=True)]
     lines += ["", f"macro-F1 {scores['macro_f1']:.3f}   accuracy {scores['accuracy']:.3f}   "
               f"expected calibration error {scores['expected_calibration_error']:.3f}"]  # fmt: skip
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Labels, probabilities and scores in, matplotlib figures out: F1, confusion, precision-recall, reliability, learning.
+"""Labels, probabilities and scores in, matplotlib figures out: F1, confusion, curves of precision, risk and learning.
 
 Made for a browser: `SIZE` inches at 100 dots an inch fill the pane beside the list of artifacts without scrolling.
 """
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from allegedly.evaluation import confusion, reliability
+from allegedly.evaluation import confusion, reliability, risk_coverage
 from allegedly.labels import LABELS
 
 SIZE = (7, 5.2)
@@ -95,6 +95,25 @@ def reliability_diagram(labels: np.ndarray, probabilities: np.ndarray) -> Figure
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
+    return figure
+
+
+def risk_coverage_curve(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """The share of wrong labels among the surest sentences; the marks name the probability that leaves so many."""
+    coverage, risk, probability = risk_coverage(labels, probabilities).T
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(coverage, risk, color="#0077aa")
+    for level in (0.5, 0.6, 0.7, 0.8, 0.9):
+        if (probability >= level).any():
+            i = np.flatnonzero(probability >= level)[-1]
+            axes.plot(coverage[i], risk[i], color="#0077aa", marker="o")
+            axes.annotate(f"{level}", (coverage[i], risk[i]), textcoords="offset points", xytext=(-4, 8), ha="right")
+    axes.set(
+        xlabel="share of sentences that keep their label", ylabel="share of these that is wrong", xlim=(0, 1.01),
+        ylim=(0, None), title="Risk and coverage (marks: --min-probability)",
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
     return figure
 
 

@@ -28,7 +28,9 @@ def freeze(model: torch.nn.Module, trained_layers: int) -> int:
         )
     layers = model.base_model.encoder.layer
     if trained_layers > len(layers):
-        raise InputError(f"trainer.trained_layers: {trained_layers}, but the encoder has {len(layers)} layers")
+        raise InputError(
+            f"trainer.trained_layers: {trained_layers}, but the encoder has {len(layers)}; give at most that, or null"
+        )
     frozen = len(layers) - trained_layers
     for module in (model.base_model.embeddings, *layers[:frozen]):
         module.requires_grad_(False)

@@ -11,6 +11,8 @@ DEFINITIONS: dict[str, str] = {
     "background": "none of these: facts, events, own plans and opinions, procedure, questions, page furniture",
 }
 
+UNCERTAIN = "uncertain"  # in place of a label that is not given: too improbable, or no English prose
+
 VERDICTS: tuple[str, ...] = ("SUPPORTED", "REFUTED", "NOT_ENOUGH_INFO")
 
 VERDICT_DEFINITIONS: dict[str, str] = {

@@ -35,22 +35,30 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
     """Open the checkpoint that a YAML file describes, see `read`, on ``device``.
 
     Raises InputError for a file that is none, a checkpoint that cannot be fetched, is not the one described, is no
-    sequence classifier or would run code, labels that it does not have, or a device that is not there.
+    trained sequence classifier or would run code, labels that it does not have, or a device that is not there.
     """
     config = read(path)
     device = backends.choose_device(device)
     folder = checked(config, where=str(path))
     transformers.logging.disable_progress_bar()  # of loading weights
+    transformers.logging.set_verbosity_error()  # weights that are missing are said below, in one line
     if threads and device == "cpu":
         torch.set_num_threads(threads)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=_precision(device), local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=_precision(device), local_files_only=True, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True,
+        )  # fmt: skip
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: {config.path} cannot be opened ({reason}); take another checkpoint") from None
+    untrained = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
+    if untrained:  # transformers fills them with random numbers
+        raise InputError(
+            f"{path}: {config.path} holds no weights for {', '.join(untrained)}; take a checkpoint that was trained to "
+            "classify pairs"
+        )
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     return NliModel(tokenizer, model.to(device).eval(), _to_verdicts(config, names, where=str(path)), config)
 
@@ -69,6 +77,8 @@ def read(path: str | Path) -> VerifierConfig:
     for label, verdict in config.labels.items():
         if verdict not in VERDICTS:
             raise InputError(f"{path}: labels.{label}: {verdict!r} is not one of {', '.join(VERDICTS)}")
+    if VERDICTS[-1] not in config.labels.values():  # else every sentence would count as relevant
+        raise InputError(f"{path}: labels: none means {VERDICTS[-1]}; name the one that leaves a claim open")
     if not config.temperature > 0:
         raise InputError(
             f"{path}: temperature: {config.temperature} must be above zero; 1 leaves the scores as they are"

@@ -14,12 +14,13 @@ from typing import Any, TextIO
 
 from allegedly.classifier import Prediction
 from allegedly.errors import InputError
-from allegedly.labels import DEFINITIONS, LABELS
+from allegedly.labels import DEFINITIONS, LABELS, UNCERTAIN
 from allegedly.sentences import Sentence
 
-CSV_COLUMNS = ("file", "index", "start", "end", "label", "probability", *(f"p_{label}" for label in LABELS), "text")
+SCORES = tuple(f"p_{label}" for label in LABELS)
+CSV_COLUMNS = ("file", "index", "start", "end", "label", "probability", *SCORES, "out_of_scope", "text")
 
-COLORS = {"warning": "33", "denial": "36", "allegation": "31", "background": "2"}
+COLORS = {"warning": "33", "denial": "36", "allegation": "31", "background": "2", UNCERTAIN: "35"}
 MOST_ON_A_PAGE = 100_000  # sentences; half a gigabyte while it is made
 LABEL_WIDTH = max(map(len, LABELS))
 INDENT = LABEL_WIDTH + len("  0.00  ")
@@ -47,7 +48,9 @@ class Labelled:
     """One sentence of a file with its label.
 
     index counts the file's sentences from 0 in reading order; start and end are character offsets into the
-    file's text; probability is that of label, probabilities that of every label.
+    file's text; probability is that of label (of the likeliest, if label is `uncertain`), probabilities that of every
+    label. out_of_scope tells why the sentence is no English prose (see `scope`), label_set which labels it may have
+    (see `calibration.label_sets`); None: not, or not asked.
     """
 
     file: str
@@ -58,6 +61,8 @@ class Labelled:
     label: str
     probability: float
     probabilities: dict[str, float]
+    out_of_scope: str | None = None
+    label_set: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, file: str, index: int, sentence: Sentence, prediction: Prediction) -> "Labelled":
@@ -99,13 +104,19 @@ def write(
 
 
 def write_jsonl(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:
-    """Write one `record` a line. Raises ValueError for a probability that is not a finite number."""
+    """Write one `record` a line, with out_of_scope and, where there is one, label_set.
+
+    Raises ValueError for a probability that is not a finite number.
+    """
     for row in rows:
-        stream.write(json.dumps(record(row), ensure_ascii=False, allow_nan=False) + "\n")
+        fields = record(row) | {"out_of_scope": row.out_of_scope}
+        if row.label_set is not None:
+            fields["label_set"] = row.label_set
+        stream.write(json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def record(row: Labelled) -> dict[str, Any]:
-    """Return a row as the JSON object of `predict` and of a server, probabilities rounded to 4 decimals.
+    """Return a row as the JSON object that `predict` and a server have in common, probabilities rounded to 4 decimals.
 
     Lone surrogates, which no UTF-8 file can hold, become U+FFFD.
     """
@@ -138,6 +149,7 @@ def write_csv(rows: Iterable[Labelled], stream: TextIO, **_: object) -> None:
                 row.label,
                 rounded(row.probability),
                 *(rounded(row.probabilities[label]) for label in LABELS),
+                row.out_of_scope,
                 guarded(encodable(row.text)),
             )
         )
@@ -195,7 +207,7 @@ def write_html(
     page = template("report.html").generate(
         files=files,
         labels=LABELS,
-        definitions=DEFINITIONS,
+        definitions=DEFINITIONS | {UNCERTAIN: "too improbable for a label, or no English prose"},
         counts=found,
         total=sum(found.values()),
         plural=plural,
@@ -279,9 +291,9 @@ def line_ends(text: str) -> int:
 
 
 def counts(rows: Iterable[Labelled]) -> dict[str, int]:
-    """Return how many rows have each label, in the order of LABELS."""
+    """Return how many rows have each label, in the order of LABELS, and how many are uncertain, if any."""
     found = Counter(row.label for row in rows)
-    return {label: found[label] for label in LABELS}
+    return {label: found[label] for label in (*LABELS, UNCERTAIN) if label in LABELS or found[label]}
 
 
 def summary(count: Mapping[str, int]) -> str:
@@ -296,8 +308,8 @@ def summary(count: Mapping[str, int]) -> str:
 
 
 def plural(noun: str, number: int) -> str:
-    """Return noun as it follows number; background stays as it is."""
-    return noun if number == 1 or noun == "background" else noun + "s"
+    """Return noun as it follows number; background and uncertain stay as they are."""
+    return noun if number == 1 or noun in ("background", UNCERTAIN) else noun + "s"
 
 
 def rounded(probability: float) -> float:
@@ -332,11 +344,12 @@ def table_lines(row: Labelled, width: int, color: bool) -> Iterator[str]:
     """Yield the lines of one sentence: label, probability and text with a hanging indent."""
     label = painted(row.label.ljust(LABEL_WIDTH), COLORS[row.label], color)
     head = f"{label}  {row.probability:.2f}"
+    text = printable(row.text) + (f" [{row.out_of_scope}]" if row.out_of_scope else "")
     if width - INDENT < NARROW:
         yield head
-        yield from ("  " + line for line in wrapped(printable(row.text), width - 2))
+        yield from ("  " + line for line in wrapped(text, width - 2))
         return
-    first, *rest = wrapped(printable(row.text), width - INDENT)
+    first, *rest = wrapped(text, width - INDENT)
     yield f"{head}  {first}".rstrip()
     yield from (" " * INDENT + line for line in rest)
 

@@ -82,6 +82,7 @@ def results(
         "confusion_matrix": figures.confusion_matrix(labels, probabilities, task.labels),
         "precision_recall": figures.precision_recall(labels, probabilities, task.labels),
         "reliability": figures.reliability_diagram(labels, probabilities),
+        "risk_coverage": figures.risk_coverage_curve(labels, probabilities),
     }
     loss, macro_f1 = run.history("train/loss"), run.history("validation/macro_f1")
     if loss and macro_f1:  # a model without steps has none

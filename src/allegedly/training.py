@@ -32,10 +32,12 @@ from transformers import (
 
 from allegedly import (
     backends,
+    behaviour,
     bundle,
     calibration,
     checkpoints,
     corpus,
+    drift,
     encoders,
     encoding,
     evaluation,
@@ -47,6 +49,7 @@ from allegedly import (
     optimization,
     registry,
     run_page,
+    scope,
     tracking,
 )
 from allegedly import config as schema
@@ -57,6 +60,7 @@ from allegedly.errors import InputError
 from allegedly.labels import STANCE, Task
 
 log = logging.getLogger(__name__)
+LABEL_SET_COVERAGE = 0.95
 PARITY_SENTENCES = 600  # on so many a share of 99 % is known to half a per cent
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "onnx", "openvino", "mlflow", "numpy")
 
@@ -74,6 +78,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     task = schema.task(config)
     splits = corpus.read(config.corpus.path, task=task)
     corpus_digest = corpus.digest(splits)  # of all of it: how much is trained on, the config says
+    cases = behaviour.read(config.corpus.behaviour) if config.corpus.behaviour else []
     teacher = read_teacher(config)
     splits["train"] = draw(config, splits["train"], teacher)
     encoder, encoder_sha256 = encoders.locate(config.encoder)
@@ -124,6 +129,11 @@ def train(config: TrainConfig) -> dict[str, float]:
         run.model(Path(config.output), task)
         costs = {"calibration/temperature": facts["temperature"], "train_seconds": facts["train_seconds"]}
         costs |= {f"onnx/{key}": value for key, value in facts["onnx"].items()}
+        if cases:
+            outcomes = behaviour.check(cases, partial(_labels, Classifier.load(config.output, device="cpu")))
+            costs |= {f"behaviour/{test.replace(' ', '_')}": rate for test, rate in behaviour.rates(outcomes).items()}
+            run.text(behaviour.table(outcomes), "behaviour.txt")
+            log.info("behaviour: %s", ", ".join(f"{test} {r:.1%}" for test, r in behaviour.rates(outcomes).items()))
         run_page.results(
             run, splits["test"], probabilities, scores=scores | costs, bundle=Path(config.output), task=task
         )
@@ -225,6 +235,7 @@ def fit(
     settings = config.trainer
     validation_examples = corpus.select(validation_examples, settings.max_eval_sentences, seed=config.seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that the model is taught to read
     names = schema.task(config).labels
     if settings.easy_first:
         train_examples = easy_first(train_examples, batch_size=settings.per_device_train_batch_size, seed=config.seed)
@@ -333,10 +344,12 @@ def _arguments(
 def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Complete a folder with saved weights to a sealed bundle: ONNX model, temperature, model card, manifest.
 
-    The temperature is fitted on the ONNX model's logits of the `corpus.borderline` sentences of the validation split.
+    The temperature and the threshold of label sets are fitted on the ONNX model's logits of the `corpus.borderline`
+    sentences of the validation split.
     The ONNX model has eight-bit weights if ``config.eight_bit_weights`` and their labels are those of torch on
     `export.AGREEMENT` of PARITY_SENTENCES spread over the split. Returns what was found: labels, temperature,
-    temperature_sentences, max_length, onnx (parity with torch on those sentences; eight_bit), validation (scores).
+    temperature_sentences, label_sets, profile (of stances), max_length, onnx (parity with torch on those
+    sentences; eight_bit), validation (scores).
     Raises RuntimeError if ONNX with full weights and torch disagree.
     """
     tokenizer = encoding.load_tokenizer(folder / "tokenizer.json", max_length=config.encoder.max_length)
@@ -370,12 +383,22 @@ def finish(config: TrainConfig, folder: Path, examples: Sequence[Example], facts
     labels = corpus.label_ids(examples, names)
     borderline = corpus.borderline(examples)
     temperature = calibration.fit(onnx_logits[borderline], labels[borderline])
+    probabilities = calibration.apply(onnx_logits, temperature)
     found |= {
         "temperature": temperature,
         "temperature_sentences": int(borderline.sum()),
+        "label_sets": {
+            "coverage": LABEL_SET_COVERAGE,
+            "threshold": calibration.fit_label_sets(
+                probabilities[borderline], labels[borderline], coverage=LABEL_SET_COVERAGE
+            ),
+            "sentences": int(borderline.sum()),
+        },
         "onnx": parity | {"eight_bit": eight_bit},
-        "validation": evaluation.score(labels, calibration.apply(onnx_logits, temperature), names),
+        "validation": evaluation.score(labels, probabilities, names),
     }
+    if schema.task(config) is STANCE:
+        found["profile"] = profile(examples, probabilities)
     (folder / "README.md").write_text(model_card.render({**facts, **found}, schema.task(config)), encoding="utf-8")
     bundle.seal(folder, {**facts, **found})
     return found
@@ -389,8 +412,30 @@ def evaluate(folder: Path, examples: Sequence[Example], *, task: Task = STANCE) 
     classifier = Classifier.load(folder, device="cpu", task=task)
     logits = classifier.logits([example.input for example in examples])
     probabilities = calibration.apply(logits, classifier.temperature)
-    scores = evaluation.score_with_intervals(corpus.label_ids(examples, task.labels), probabilities, task.labels)
+    labels = corpus.label_ids(examples, task.labels)
+    scores = evaluation.score_with_intervals(labels, probabilities, task.labels)
+    if "label_sets" in classifier.manifest:  # a champion may be older than they are
+        sets = calibration.label_sets(probabilities, classifier.label_set_threshold)
+        scores["label_set_coverage"] = float(sets[np.arange(len(labels)), labels].mean())
+        scores["label_set_size"] = float(sets.sum(axis=1).mean())
     return {f"test/{key}": value for key, value in scores.items()}, probabilities
+
+
+def _labels(classifier: Classifier, texts: list[str]) -> list[str]:
+    return [prediction.label for prediction in classifier.predict(texts)]
+
+
+def profile(examples: Sequence[Example], probabilities: np.ndarray) -> dict[str, Any]:
+    """What the sentences of whole articles among the examples are like, for `drift`; of all, if none are of that kind.
+
+    ``probabilities`` have the shape (n_sentences, n_labels).
+    """
+    tally = drift.Tally()
+    whole = any(example.kind == "article" for example in examples)
+    for example, row in zip(examples, probabilities.tolist(), strict=True):
+        if example.kind == "article" or not whole:
+            tally.add(example.text, dict(zip(STANCE.labels, row, strict=True)), scope.reason(example.text))
+    return tally.profile
 
 
 class _Report(TrainerCallback):
