@@ -165,7 +165,7 @@ def test_what_is_no_plain_data_is_refused_even_if_the_manifest_lists_it(folder, 
     assert "could run code" in refusal(folder, naming=name)
 
 
-@pytest.mark.parametrize("name", ["../../secret.txt", "/etc/passwd", "sub/x.json", ".."])
+@pytest.mark.parametrize("name", ["../../secret.txt", "/etc/passwd", "sub/x.json"])
 def test_a_manifest_that_names_files_elsewhere_is_refused(folder, name):
     files = json.loads((folder / MANIFEST).read_text())["files"]
     edit(folder / MANIFEST, files=files | {name: "0" * 64})
