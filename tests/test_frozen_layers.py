@@ -70,7 +70,7 @@ def test_other_architectures_are_refused():
 
 
 def test_more_layers_than_there_are_are_refused(model):
-    with pytest.raises(InputError, match="the encoder has 3 layers"):
+    with pytest.raises(InputError, match="the encoder has 3; give at most that"):
         frozen_layers.freeze(model, 4)
 
 

@@ -167,8 +167,7 @@ def write_table(
     found: Counter[str] = Counter()
 
     def sum_up() -> None:
-        count = {label: found[label] for label in LABELS}
-        stream.writelines(line + "\n" for line in wrapped(summary(count), width))
+        stream.writelines(line + "\n" for line in wrapped(summary(in_order(found)), width))
 
     for row in rows:
         if last is None or begins_file(row, last):
@@ -292,8 +291,12 @@ def line_ends(text: str) -> int:
 
 def counts(rows: Iterable[Labelled]) -> dict[str, int]:
     """Return how many rows have each label, in the order of LABELS, and how many are uncertain, if any."""
-    found = Counter(row.label for row in rows)
-    return {label: found[label] for label in (*LABELS, UNCERTAIN) if label in LABELS or found[label]}
+    return in_order(Counter(row.label for row in rows))
+
+
+def in_order(found: Mapping[str, int]) -> dict[str, int]:
+    """Counts of labels in the order of LABELS, zeros included, then those that are uncertain, if any."""
+    return {label: found.get(label, 0) for label in (*LABELS, UNCERTAIN) if label in LABELS or found.get(label)}
 
 
 def summary(count: Mapping[str, int]) -> str:
