@@ -41,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         claims = list(_claims(options, faults, texts))
         if not claims and faults.count:
             return 2
-        findings: Iterable[
-            Finding
-        ] = ()  # of an article that alleges nothing: an older report gives way to an empty one
-        if claims:
+        findings: Iterable[Finding] = []
+        if not claims:  # the report is empty, so that an older one does not pass for today's
+            print(f"verify: {options.claims}: alleges nothing that the stance classifier finds", file=sys.stderr)
+        else:
             judge = open_judge(options)
             index = None
             if options.evidence:
@@ -57,8 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
                 total=len(claims),
                 bar=sys.stderr.isatty() and not (options.output is None and sys.stdout.isatty()),
             )
-        else:
-            print(f"verify: {options.claims}: alleges nothing that the stance classifier finds", file=sys.stderr)
         with output(options.output) as stream:
             color = options.output is None and stream.isatty() and "NO_COLOR" not in os.environ
             verdict_report.write(findings, stream, format=options.format, color=color, full_text=texts)
