@@ -98,8 +98,8 @@ def given_evidence(judge, gold: list[dict]) -> None:
 def found(judge, claims: list[dict], documents: list[dict], options) -> None:
     """Recall of gold sentences by retrieval and after reading; verdicts of the whole pipeline in FEVER's manner."""
     passages = [
-        Passage(document["doc_id"], i, 0, 0, text, number, document["title"])
-        for number, document in enumerate(documents)
+        Passage(document["doc_id"], i, 0, 0, text, document["title"])
+        for document in documents
         for i, text in enumerate(document["sentences"])
     ]
     gold = [{(g["doc_id"], i) for g in row["gold"] for i in g["sents"]} for row in claims]

@@ -19,12 +19,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from allegedly import claim_reading, reading, verdict_report
 from allegedly.claim_reading import Claim
 from allegedly.classifier import Classifier
-from allegedly.command_line import Faults, discard, model_folder, output, positive, readable, run
+from allegedly.command_line import Faults, destination, discard, model_folder, output, positive, readable, run
 from allegedly.errors import InputError
 from allegedly.labels import VERIFICATION
 from allegedly.verification import Finding, Judge, verify
@@ -37,21 +36,27 @@ def main(arguments: list[str] | None = None) -> int:
     pace = Pace()
     texts: dict[str, str] | None = {} if options.format == "html" else None
     try:
+        if options.output:
+            destination(options.output)  # what cannot be written is said before all the work
         claims = list(_claims(options, faults, texts))
-        if not claims:
-            return 2 if faults.count else _nothing_alleged(options.claims)
-        judge = open_judge(options)
-        index = None
-        if options.evidence:
-            index = build_index(options, faults, texts)
-            if index is None:
-                return 2
-            pace.passages = len(index.passages)
-        findings = pace.count(
-            verify(claims, judge, index, top_k=options.top_k),
-            total=len(claims),
-            bar=sys.stderr.isatty() and not (options.output is None and sys.stdout.isatty()),
-        )
+        if not claims and faults.count:
+            return 2
+        findings: Iterable[Finding] = []
+        if not claims:  # the report is empty, so that an older one does not pass for today's
+            print(f"verify: {options.claims}: alleges nothing that the stance classifier finds", file=sys.stderr)
+        else:
+            judge = open_judge(options)
+            index = None
+            if options.evidence:
+                index = build_index(options, faults, texts)
+                if index is None:
+                    return 2
+                pace.passages = len(index.passages)
+            findings = pace.count(
+                verify(claims, judge, index, top_k=options.top_k),
+                total=len(claims),
+                bar=sys.stderr.isatty() and not (options.output is None and sys.stdout.isatty()),
+            )
         with output(options.output) as stream:
             color = options.output is None and stream.isatty() and "NO_COLOR" not in os.environ
             verdict_report.write(findings, stream, format=options.format, color=color, full_text=texts)
@@ -139,11 +144,6 @@ def _claims(options: argparse.Namespace, faults: Faults, texts: dict[str, str] |
             yield claim
 
 
-def _nothing_alleged(article: str) -> int:
-    print(f"verify: {article}: alleges nothing that the stance classifier finds; nothing to check", file=sys.stderr)
-    return 0
-
-
 def open_judge(options: argparse.Namespace) -> Judge:
     """The model that ``--model`` names."""
     if options.model.endswith((".yaml", ".yml")):
@@ -159,26 +159,20 @@ def build_index(options: argparse.Namespace, faults: Faults, texts: dict[str, st
     from allegedly.embedding import MPNET, Embedder
     from allegedly.retrieval import Index, passages
 
-    files = []
+    article = os.path.realpath(options.claims) if options.from_article else None
+    files: dict[str, str] = {}  # by where links lead to: a file that is named twice is read once
     for found in reading.find(options.evidence):
         if isinstance(found, InputError):
             faults.say(found)
-        elif options.from_article and _same(found, options.claims):
+        elif os.path.realpath(found) == article:
             print(f"verify: {found}: is the article itself, no evidence for it; passed over", file=sys.stderr)
         else:
-            files.append(found)
-    found = list(passages(readable(files, faults, texts)))
+            files.setdefault(os.path.realpath(found), found)
+    found = list(passages(readable(list(files.values()), faults, texts)))
     if not found:
         return None
     second = Embedder.load(MPNET, threads=options.threads) if options.retriever == "mpnet" else None
     return Index.build(found, Embedder.load(threads=options.threads), second)
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return one == other or Path(one).samefile(other)
-    except OSError:
-        return False
 
 
 class Pace:

@@ -107,7 +107,7 @@ def test_a_damaged_export_is_made_again(cache, monkeypatch, name):
     good = shutil.copytree(folder, cache.parent / "good")
     (folder / name).write_text("~")
 
-    def export(encoder, draft):
+    def export(weights, draft, name):
         for part in ("model.onnx", "model.onnx.data"):
             shutil.copy(good / part, draft)
 
@@ -121,4 +121,30 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(embedding, "_export", refuse)
     with pytest.raises(InputError, match="XDG_CACHE_HOME"):
+        Embedder.load()
+
+
+def test_of_two_first_uses_at_once_the_faster_one_stays(cache, monkeypatch):
+    (folder,) = cache.glob("embedder-*")
+    good = folder.rename(cache.parent / "good")
+
+    def export(weights, draft, name):
+        for part in ("model.onnx", "model.onnx.data"):
+            shutil.copy(good / part, draft)
+        shutil.copytree(good, folder)  # meanwhile another process ends
+        (folder / "theirs").touch()
+
+    monkeypatch.setattr(embedding, "_export", export)
+    Embedder.load()
+    assert (folder / "theirs").exists()
+    assert not list(cache.glob(".embedder-*"))
+
+
+@pytest.mark.parametrize("config", ["{}", '{"model_type": "bert"}'], ids=["of no kind", "without weights"])
+def test_an_encoder_that_cannot_be_opened_is_said(tmp_path, monkeypatch, config):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text(config)
+    monkeypatch.setattr(encoders, "locate", lambda encoder: (tmp_path / "weights", encoder.sha256))
+    with pytest.raises(InputError, match="encoder all-MiniLM-L6-v2: .*weights cannot be opened .*reinstall"):
         Embedder.load()

@@ -13,19 +13,11 @@ ORDER = [
     *("version", "labels", "errors", "config", "sentences", "isolation", "reading"),
     *("encoding", "claims", "corpus", "backends", "calibration"),
     *("bundle", "classifier", "scope", "report", "labelling", "drift", "behaviour"),
-    *(
-        "evaluation",
-        "figures",
-        "encoders",
-        "serving",
-        "verdict_serving",
-        "tracking",
-        "registry",
-        "run_page",
-    ),
+    *("evaluation", "figures", "encoders", "serving", "tracking", "registry", "run_page"),
     *("first_token", "export", "model_card", "objective", "optimization", "frozen_layers", "checkpoints", "training"),
     *("teaching", "baselines", "cross_validation", "sweeping"),
-    *("embedding", "retrieval", "claim_reading", "verification", "verdict_report", "nli", "command_line"),
+    *("embedding", "retrieval", "claim_reading", "verification", "verdict_report"),
+    *("verdict_serving", "nli", "command_line"),
 ]
 HEAVY = ("torch", "transformers", "mlflow", "hydra", "sklearn", "pandas", "trafilatura", "pypdf", "docx")
 MODULES = [path.stem for path in sorted((SOURCE / "allegedly").glob("*.py"))]
@@ -80,6 +72,16 @@ def test_nobody_imports_the_module_that_mlflow_runs(module):
         SOURCE / f"{module}.py" if module in ("train", "predict", "verify") else SOURCE / "allegedly" / f"{module}.py"
     )
     assert not {"serving", "verdict_serving"} & imported(path.read_text(encoding="utf-8"))
+
+
+def test_what_a_server_runs_needs_only_what_its_model_asks_for(tmp_path):
+    program = """
+import sys
+from allegedly import labelling, verdict_report, verification
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"bm25s", "torch", "transformers", "omegaconf"}))
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "\n"), result.stderr
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix())

@@ -1,8 +1,12 @@
 """Which sentences are found for a claim, and what is known of each."""
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 
+from allegedly.classifier import Classifier
+from allegedly.labelling import label
 from allegedly.reading import Document
 from allegedly.retrieval import LEXICAL_WEIGHT, Index, Passage, passages
 
@@ -45,7 +49,7 @@ def test_passages_know_their_place_and_title():
         "Dam holds after flood: It was built in 1950.",
         "flood report 2024: Rain fell.",
     ]
-    assert [(row.index, row.document) for row in rows] == [(0, 0), (1, 0), (2, 0), (0, 1)]
+    assert [(row.file, row.index) for row in rows[2:]] == [("news/a.txt", 2), ("flood_report-2024.txt", 0)]
 
 
 def test_records_are_documents_of_their_own():
@@ -56,14 +60,23 @@ def test_records_are_documents_of_their_own():
     rows = list(passages([document]))
     assert [row.titled for row in rows] == ["Dam holds", "Dam holds: It held.", "Rain fell.", "Snow fell."]
     assert [row.index for row in rows] == [0, 1, 2, 3]
-    assert len({row.document for row in rows}) == 2
     assert all(text[row.start : row.end] == row.text for row in rows)
 
 
 def test_a_further_part_of_a_file_keeps_title_and_count():
     parts = [Document("a.txt", "Dam holds\n\nIt held.\n\n"), Document("a.txt", "Rain fell.", start=21)]
     last = list(passages(parts))[-1]
-    assert (last.index, last.start, last.titled, last.document) == (2, 21, "Dam holds: Rain fell.", 0)
+    assert (last.index, last.start, last.titled) == (2, 21, "Dam holds: Rain fell.")
+
+
+def test_sentences_are_counted_and_placed_as_predict_does(tiny_bundle):
+    records = ["Dam holds\n\nIt held.", " \x1c ", "\x1c Rain fell. \u2028Snow fell. "]
+    ends = np.cumsum([len(record) + 1 for record in records]) - 1
+    rows = tuple((int(end) - len(record), int(end)) for record, end in zip(records, ends, strict=True))
+    documents = [Document("a.jsonl", "\n".join(records), rows=rows), Document("a.txt", ARTICLE)]
+    labelled = label(documents, Classifier.load(tiny_bundle, device="cpu"))
+    place = attrgetter("file", "index", "start", "end", "text")
+    assert [place(passage) for passage in passages(documents)] == [place(row) for row in labelled]
 
 
 def test_shared_words_and_nearness_both_count():

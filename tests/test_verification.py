@@ -37,7 +37,7 @@ class Nearest:
     """An index that finds all passages, in their order."""
 
     def __init__(self, *texts, file="a.txt"):
-        self.passages = [Passage(file, i, 10 * i, 10 * i + 5, text, 0, "Title") for i, text in enumerate(texts)]
+        self.passages = [Passage(file, i, 10 * i, 10 * i + 5, text, "Title") for i, text in enumerate(texts)]
 
     def search(self, claims, k):
         return [[Hit(i, 1 - i / 100) for i in range(min(k, len(self.passages)))] for _ in claims]
@@ -76,6 +76,19 @@ def test_the_rationale_comes_best_first_and_is_read_in_the_order_of_the_document
     finding = check("One confirmed it.", "Two confirmed, confirmed it.", judge=judge)
     assert [evidence.index for evidence in finding.rationale] == [1, 0]
     assert judge.asked[-1] == ("It burst.", "Title: One confirmed it. Title: Two confirmed, confirmed it.")
+
+
+def test_what_leaves_a_claim_open_comes_by_its_relevance():
+    class Torn(Judge):
+        @staticmethod
+        def verdict(evidence):
+            open_ = {"one": 0.65, "two": 0.55}.get(evidence, 0.8)
+            row = dict(zip(VERDICTS, (1 - open_, 0.0, open_), strict=True))
+            return Prediction("NOT_ENOUGH_INFO", open_, row)
+
+    (finding,) = verify([Claim("1", "It burst.", ("one", "two"))], Torn())
+    assert finding.verdict == "NOT_ENOUGH_INFO"
+    assert [(evidence.index, evidence.score) for evidence in finding.rationale] == [(1, 0.55), (0, 0.65)]
 
 
 def test_no_more_than_top_k_are_read_together():

@@ -90,10 +90,16 @@ def test_the_registered_model_serves_claims_with_evidence(verifier):
 
     mlflow.set_tracking_uri(verifier[0].tracking.uri)
     model = mlflow.pyfunc.load_model("models:/verifier@champion")
-    rows = [{"claim": TEXTS[0], "evidence": [TEXTS[0]]}, {"claim": TEXTS[1], "evidence": TEXTS[2]}]
-    found = model.predict(pd.DataFrame(rows))
-    assert list(found.columns) == ["verdict", "probability", "probabilities"]
-    assert len(found) == 2
+    decided = f"{TEXTS[0]} denied test"
+    long = [*[f"{TEXTS[5]} {n}." for n in range(60)], decided]  # more than the model reads at once
+    evidence = [[TEXTS[0]], f"{TEXTS[2]}. {TEXTS[3]}.", long, " ".join(long)]
+    found = model.predict(pd.DataFrame([{"claim": f"{TEXTS[0]} test", "evidence": each} for each in evidence]))
+    assert list(found.columns) == ["verdict", "probability", "probabilities", "rationale"]
+    assert len(found) == 4
+    assert model.metadata.get_output_schema().input_names() == list(found.columns)
+    for rationale in found["rationale"][2:]:  # the last sentence of a long evidence was read
+        assert {"index": 60, "text": decided} in [{key: s[key] for key in ("index", "text")} for s in rationale]
+        assert all(0 <= sentence["score"] <= 1 for sentence in rationale)
     for faulty in ({"claim": " ", "evidence": "x"}, {"claim": "x", "evidence": []}, {"claim": "x", "evidence": [3]}):
         with pytest.raises(MlflowException, match="row 0: '(claim|evidence)' must be"):
             model.predict(pd.DataFrame([faulty]))

@@ -130,10 +130,19 @@ def test_allegations_of_an_article_are_checked(workplace, tiny_bundle):
 def test_an_article_that_alleges_nothing_is_said(workplace, tiny_bundle):
     shutil.copytree(tiny_bundle, workplace / "models" / "stance")
     (workplace / "article.txt").write_text("\n\n".join(f"{text} test0." for text in SENTENCES["background"]))
+    (workplace / "out").write_text("yesterday's report")
     found = verify(workplace, "--claims", "article.txt", "--from-article", "--evidence", "archive", "--output", "out")
     assert (found.returncode, found.stdout) == (0, b"")
     assert b"alleges nothing" in found.stderr
-    assert not (workplace / "out").exists()
+    assert (workplace / "out").read_text().startswith("0 claims")
+
+
+def test_a_file_that_is_named_twice_is_read_once(workplace):
+    (workplace / "again.txt").symlink_to(workplace / "archive" / "dam.txt")
+    evidence = ["archive/dam.txt", "again.txt", "./archive/dam.txt"]
+    found = verify(workplace, "--claims", "claims.txt", "--evidence", *evidence, "--format", "jsonl")
+    assert [sentence["file"] for sentence in rows(found)[0]["rationale"]] == ["archive/dam.txt"]
+    assert b"against 3 sentences" in found.stderr
 
 
 def test_output_is_written_whole(workplace):
@@ -176,6 +185,11 @@ BAD = {
         ["--claims", "claims.txt", "--evidence", "archive", "--device", "mps"],
         "mps",
         "--device auto or cpu",
+    ),
+    "output into no folder": (  # said before claims and model are opened
+        ["--claims", "nowhere.txt", "--evidence", "archive", "--model", "models/none", "--output", "new/out.txt"],
+        "new/out.txt",
+        "no folder",
     ),
     "output is a folder": (
         ["--claims", "claims.txt", "--evidence", "archive", "--output", "models"],

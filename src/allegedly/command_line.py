@@ -82,9 +82,7 @@ def output(path: str | None) -> Iterator[TextIO]:
                 discard(sys.stdout)  # else Python would try once more at its end, and say so
                 raise
         return
-    target = Path(os.path.realpath(path))  # of a link what it leads to, so that the link stays
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder; name a file with --output")
+    target = destination(path)
     with writing(path, "choose another --output"):
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             with target.open("w", encoding="utf-8", newline="") as stream:
@@ -92,6 +90,19 @@ def output(path: str | None) -> Iterator[TextIO]:
             return
         with draft_of(target) as stream:
             yield stream
+
+
+def destination(path: str) -> Path:
+    """The file that ``path`` names, of a link what it leads to, so that the link stays.
+
+    Raises InputError for a folder, and for a file in a folder that is not there.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; name a file with --output")
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: cannot be written (there is no folder {target.parent}); choose another --output")
+    return target
 
 
 @contextlib.contextmanager

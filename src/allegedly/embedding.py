@@ -51,7 +51,8 @@ class Embedder:
     def load(cls, encoder: EncoderConfig = MINILM, *, threads: int | None = None) -> "Embedder":
         """Open an encoder, exporting it at the first use (half a minute, needs torch).
 
-        Raises InputError where the encoder's package is not installed or altered, or the cache cannot be written.
+        Raises InputError where the encoder's package is not installed, altered or cannot be opened, or the cache
+        cannot be written.
         """
         folder = _exported(encoder)
         return cls(
@@ -98,11 +99,12 @@ def _exported(encoder: EncoderConfig) -> Path:
     weights, _ = encoders.locate(encoder)
     with _draft(folder) as draft:
         draft.mkdir()
-        _export(weights, draft)
+        _export(weights, draft, encoder.name)
         for name in ("tokenizer.json", "config.json"):
             shutil.copy(weights / name, draft)
         (draft / MANIFEST).write_text(json.dumps({name: bundle.digest(draft / name) for name in FILES}))
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _intact(folder):  # else another process was faster, and may have it open
+            shutil.rmtree(folder, ignore_errors=True)
     return folder
 
 
@@ -114,7 +116,7 @@ def _intact(folder: Path) -> bool:
         return False
 
 
-def _export(weights: Path, folder: Path) -> None:
+def _export(weights: Path, folder: Path, name: str) -> None:
     import onnx  # all of this only once
     import torch
     import transformers
@@ -124,11 +126,9 @@ def _export(weights: Path, folder: Path) -> None:
     class Pooled(torch.nn.Module):
         """Mean of the last layer over what is no padding, scaled to length one (Reimers & Gurevych 2019, sec. 3)."""
 
-        def __init__(self):
+        def __init__(self, encoder: torch.nn.Module):
             super().__init__()
-            self.encoder = transformers.AutoModel.from_pretrained(
-                weights, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            ).eval()
+            self.encoder = encoder
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -136,8 +136,15 @@ def _export(weights: Path, folder: Path) -> None:
             return torch.nn.functional.normalize((states * kept).sum(1) / kept.sum(1), dim=1)
 
     transformers.logging.disable_progress_bar()  # of loading weights
-    with tempfile.TemporaryDirectory() as work:
-        export.write_graph(Pooled().eval(), Path(work) / "model.onnx")
+    try:
+        model = transformers.AutoModel.from_pretrained(
+            weights, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"encoder {name}: {weights} cannot be opened ({reason}); reinstall it") from None
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        export.write_graph(Pooled(model).eval(), Path(work) / "model.onnx")
         graph = onnx.load(Path(work) / "model.onnx")
     export.to_eight_bits(graph)
     export.save(graph, folder)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import tee
+from itertools import chain, tee
 
 from allegedly import scope
 from allegedly.classifier import Classifier
 from allegedly.labels import UNCERTAIN
 from allegedly.reading import Document
 from allegedly.report import Labelled
-from allegedly.sentences import Sentence, lines, split
+from allegedly.sentences import Sentence, lines, split, trim
 
 
 def label(
@@ -55,13 +55,17 @@ def _numbered(documents: Iterable[Document], *, one_a_line: bool) -> Iterator[tu
 
 def sentences(document: Document, *, one_a_line: bool = False) -> Iterator[Sentence]:
     """The sentences of a document; their offsets point into ``document.text``. None reaches across two records."""
+    return chain.from_iterable(records(document, one_a_line=one_a_line))
+
+
+def records(document: Document, *, one_a_line: bool = False) -> Iterator[list[Sentence]]:
+    """The sentences of each record; what has no records is one. Offsets point into ``document.text``."""
     if document.rows is None:
-        yield from lines(document.text) if one_a_line else split(document.text)
+        yield lines(document.text) if one_a_line else split(document.text)
         return
     for start, end in document.rows:
-        record = document.text[start:end]
-        for piece in [Sentence(record, 0, len(record))] if one_a_line else split(record):
-            stripped = piece.text.strip()
-            if stripped:
-                first = start + piece.start + piece.text.index(stripped)
-                yield Sentence(stripped, first, first + len(stripped))
+        if one_a_line:
+            yield trim(document.text, start, end)
+        else:
+            found = split(document.text[start:end])
+            yield [Sentence(sentence.text, start + sentence.start, start + sentence.end) for sentence in found]

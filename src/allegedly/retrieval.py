@@ -14,9 +14,9 @@ from pathlib import PurePath
 import bm25s
 import numpy as np
 
+from allegedly import labelling
 from allegedly.embedding import Embedder
 from allegedly.reading import Document
-from allegedly.sentences import split
 
 LEXICAL_WEIGHT = 0.2  # of BM25, scaled to at most one, beside the cosine; from 0.1 to 0.3 all do alike
 SECOND_WEIGHT = 2.0  # of the second encoder's cosine beside that sum
@@ -30,7 +30,7 @@ class Passage:
     """One sentence of a document.
 
     ``index`` counts the sentences of the file as `predict` does, ``start`` and ``end`` are offsets into its extracted
-    text; ``document`` counts documents, of which a file of records (JSONL, CSV) holds many.
+    text; ``title`` is that of the article or, in a file of records (JSONL, CSV), of the record.
     """
 
     file: str
@@ -38,7 +38,6 @@ class Passage:
     start: int
     end: int
     text: str
-    document: int = 0
     title: str = ""
 
     @property
@@ -58,22 +57,16 @@ class Hit:
 def passages(documents: Iterable[Document]) -> Iterator[Passage]:
     """The sentences of documents, in order. Records of JSONL and CSV are documents of their own, and have no title
     but their headline; other files without a headline are called by their name."""
-    number, index, title = -1, 0, ""
+    index, title = 0, ""
     for document in documents:
         if not document.start:  # else a further part of the same file
-            index, number = 0, number + 1
-            title = ""
-        for start, end in document.rows or [(0, len(document.text))]:
-            sentences = split(document.text[start:end])
-            if document.rows is not None:
-                number += 1
+            index, title = 0, ""
+        for sentences in labelling.records(document):
             if sentences and (document.rows is not None or not document.start):
                 title = headline(sentences[0].text) or ("" if document.rows is not None else name(document.file))
             for sentence in sentences:
-                place = document.start + start
-                yield Passage(
-                    document.file, index, place + sentence.start, place + sentence.end, sentence.text, number, title
-                )
+                start, end = document.start + sentence.start, document.start + sentence.end
+                yield Passage(document.file, index, start, end, sentence.text, title)
                 index += 1
 
 

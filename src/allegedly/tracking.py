@@ -210,10 +210,11 @@ def _verdict_table() -> tuple[str, list, list, Any]:
     """The file that serves verdicts, the columns that it takes and gives, and an example of its input."""
     import pandas as pd
     from mlflow.types import ColSpec
-    from mlflow.types.schema import AnyType
+    from mlflow.types.schema import AnyType, Array, Object, Property
 
     inputs = [ColSpec(AnyType(), name) for name in ("claim", "evidence")]
-    outputs = [ColSpec("string", "verdict"), *_probabilities(VERIFICATION)]
+    sentence = Object([Property("index", "long"), Property("text", "string"), Property("score", "double")])
+    outputs = [ColSpec("string", "verdict"), *_probabilities(VERIFICATION), ColSpec(Array(sentence), "rationale")]
     example = pd.DataFrame([{"claim": "The dam was mined.", "evidence": ["Divers found no mines at the dam."]}])
     return "verdict_serving.py", inputs, outputs, example
 

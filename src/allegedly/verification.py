@@ -7,14 +7,16 @@ together; a judge, the embedded verifier or another NLI model, says whether they
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from allegedly.claim_reading import Claim
 from allegedly.classifier import Prediction
 from allegedly.labels import VERDICTS
-from allegedly.retrieval import Index
+
+if TYPE_CHECKING:  # a server of the verifier has evidence with every claim, and need not have what an index needs
+    from allegedly.retrieval import Index
 
 SUPPORTED, REFUTED, UNSETTLED = VERDICTS
 CANDIDATES = 20  # sentences that are read one by one with a claim
@@ -59,8 +61,8 @@ class Evidence:
 class Finding:
     """What the given evidence says of a claim, the probability of each verdict, and the sentences that decide.
 
-    The rationale is ordered by score. With NOT_ENOUGH_INFO it holds what was read and leaves the claim open, and is
-    empty where nothing relevant was found.
+    The rationale is ordered by score, the best first. With NOT_ENOUGH_INFO it holds what was read and leaves the claim
+    open, the most relevant first, and is empty where nothing relevant was found.
     """
 
     claim: Claim
@@ -99,7 +101,7 @@ class Candidate:
         return self.nearness + RELEVANCE_WEIGHT * self.relevance
 
 
-def verify(claims: Iterable[Claim], judge: Judge, index: Index | None = None, *, top_k: int = 5) -> Iterator[Finding]:
+def verify(claims: Iterable[Claim], judge: Judge, index: "Index | None" = None, *, top_k: int = 5) -> Iterator[Finding]:
     """Check claims, in order, against the passages of ``index``; without one, against the evidence that they came with.
 
     At most ``top_k`` sentences of an index are read together. Evidence that came with a claim is read as it is, all of
@@ -117,7 +119,7 @@ def verify(claims: Iterable[Claim], judge: Judge, index: Index | None = None, *,
             yield _finding(claim, all_read, together, verdicts)
 
 
-def found(claims: Sequence[Claim], judge: Judge, index: Index) -> list[list[Candidate]]:
+def found(claims: Sequence[Claim], judge: Judge, index: "Index") -> list[list[Candidate]]:
     """For each claim the passages that are nearest to it, read one by one and put in order, the best first."""
     hits = index.search([claim.text for claim in claims], CANDIDATES)
     passages = [[index.passages[hit.position] for hit in near] for near in hits]
@@ -203,8 +205,11 @@ def _finding(
     verdict = max(probabilities, key=probabilities.__getitem__)
     if verdict == UNSETTLED:
         deciding = [candidate for candidate in together if candidate.relevance >= RELEVANT]
+        deciding.sort(key=lambda candidate: -candidate.relevance)
     else:  # those that speak for the verdict, or all if it comes out only of reading them together
         deciding = [c for c in together if c.alone.probabilities[verdict] >= RELEVANT] or list(together)
-    rationale = [Evidence(c.file, c.index, c.start, c.end, c.text, c.alone.probabilities[verdict]) for c in deciding]
-    rationale.sort(key=lambda evidence: -evidence.score)
-    return Finding(claim, verdict, probabilities[verdict], probabilities, tuple(rationale))
+        deciding.sort(key=lambda candidate: -candidate.alone.probabilities[verdict])
+    rationale = tuple(
+        Evidence(c.file, c.index, c.start, c.end, c.text, c.alone.probabilities[verdict]) for c in deciding
+    )
+    return Finding(claim, verdict, probabilities[verdict], probabilities, rationale)
