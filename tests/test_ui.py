@@ -199,7 +199,7 @@ def test_the_compare_page_sets_two_runs_side_by_side(see, runs):
 
 
 def test_the_experiment_tells_what_it_holds(see):
-    see("/experiments", "stance", "trainings and their yardsticks")
+    see("/experiments", "stance", "Trainings and their yardsticks")
 
 
 def test_the_evaluation_view_sets_what_two_runs_say_of_a_sentence_side_by_side(see, runs):
