@@ -297,6 +297,7 @@ IMPOSSIBLE = [
     ("trainer", {"distillation": -0.1}, "trainer.distillation: -0.1 must lie in [0, 1]"),
     ("corpus", {"teacher": None}, "trainer.distillation: needs a teacher; give corpus.teacher=FILE"),
     ("trainer", {"learning_rate": 0.0}, "trainer.learning_rate: 0.0 must be above zero"),
+    ("trainer", {"easy_first": -1}, "trainer.easy_first: -1 is too small; give at least 0"),
     ("trainer", {"learning_rate": -1e-5}, "trainer.learning_rate: -1e-05 must be above zero"),
     ("trainer", {"learning_rate": float("nan")}, "trainer.learning_rate: nan must be above zero"),
     ("trainer", {"max_steps": 0}, "trainer: nothing to train; give max_steps or num_train_epochs"),

@@ -35,7 +35,7 @@ def pairs(tmp_path_factory) -> Path:
 def verifier(tiny_encoder, pairs, tmp_path_factory):
     """(config, scores) of one training, made in a folder of its own."""
     workplace = tmp_path_factory.mktemp("verification")
-    config = tiny_config(tiny_encoder, pairs, workplace, max_steps=300, learning_rate=3e-3, easy_first=True)
+    config = tiny_config(tiny_encoder, pairs, workplace, max_steps=300, learning_rate=3e-3, easy_first=300)
     tracking = dataclasses.replace(config.tracking, experiment="verification", registered_model="verifier")
     config = dataclasses.replace(
         config, task=TaskName.verification, output=str(workplace / "models" / "verifier"), tracking=tracking
@@ -108,9 +108,19 @@ def test_the_registered_model_serves_claims_with_evidence(verifier):
 def test_close_pairs_come_first_and_none_is_lost(pairs):
     examples = corpus.read(pairs, task=VERIFICATION)["train"]
     marked = [dataclasses.replace(e, kind="close" if n % 3 else "composed") for n, e in enumerate(examples)]
-    ordered = training.easy_first(marked, batch_size=4, seed=1)
+    ordered = training.easy_before_hard(marked, batch_size=4, seed=1)
     assert sorted(e.id for e in ordered) == sorted(e.id for e in marked)
     kinds = [e.kind for e in ordered]
     assert kinds == sorted(kinds)  # "close" before "composed"
-    assert ordered == training.easy_first(marked, batch_size=4, seed=1)
-    assert ordered != training.easy_first(marked, batch_size=4, seed=2)
+    assert ordered == training.easy_before_hard(marked, batch_size=4, seed=1)
+    assert ordered != training.easy_before_hard(marked, batch_size=4, seed=2)
+
+
+def test_a_training_reads_so_many_close_pairs_and_fills_up_with_others(pairs, tiny_encoder, tmp_path):
+    examples = corpus.read(pairs, task=VERIFICATION)["train"]
+    marked = [dataclasses.replace(e, kind="composed" if n % 3 else "close") for n, e in enumerate(examples)]
+    config = tiny_config(tiny_encoder, pairs, tmp_path, easy_first=5, max_train_sentences=30)
+    config = dataclasses.replace(config, task=TaskName.verification)
+    drawn = training.draw(config, marked)
+    assert [e.kind for e in drawn].count("close") == 5
+    assert len({e.id for e in drawn}) == len(drawn) == 30

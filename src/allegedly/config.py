@@ -102,7 +102,8 @@ class TrainerConfig:
     )
     class_weights: ClassWeights = ClassWeights.sqrt
     group_by_length: bool = True
-    easy_first: bool = False  # examples of the kind "close" before all others, in the first epoch and every other
+    easy_first: int | None = None  # each epoch begins with so many of the kind "close", which count towards
+    # max_train_sentences, and reads no more of them; null takes them as they come
     early_stopping_patience: int = (
         2  # epochs without a better validation macro-F1; 0 keeps the last epoch, not the best
     )
@@ -239,6 +240,7 @@ def check(config: TrainConfig) -> None:
         "trainer.gradient_accumulation_steps": (trainer.gradient_accumulation_steps, 1),
         "trainer.early_stopping_patience": (trainer.early_stopping_patience, 0),
         "trainer.logging_steps": (trainer.logging_steps, 1),
+        "trainer.easy_first": (trainer.easy_first or 0, 0),
         "trainer.trained_layers": (1 if trainer.trained_layers is None else trainer.trained_layers, 0),
         "tracking.timeout": (config.tracking.timeout, 1),
         "trainer.max_train_sentences": (4 if trainer.max_train_sentences is None else trainer.max_train_sentences, 4),

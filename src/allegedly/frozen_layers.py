@@ -59,9 +59,18 @@ def cut_off(model: torch.nn.Module, frozen: int) -> Iterator[None]:
 
 
 def outputs(
-    model: torch.nn.Module, encodings: Sequence[Encoding], *, frozen: int, device: str, batch_size: int = 32
+    model: torch.nn.Module,
+    encodings: Sequence[Encoding],
+    *,
+    frozen: int,
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 32,
 ) -> list[np.ndarray]:
-    """What the frozen layers give for every sentence: float16 arrays of shape (n_tokens, hidden_size), in order."""
+    """What the frozen layers give for every sentence: float16 arrays of shape (n_tokens, hidden_size), in order.
+
+    ``dtype`` is that of the matrix products, as in the training that follows.
+    """
     base = model.base_model
     layers = base.encoder.layer
     base.encoder.layer = layers[:frozen]
@@ -70,7 +79,7 @@ def outputs(
     try:
         for positions, arrays in batches(encodings, batch_size=batch_size):
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(device.split(":")[0], dtype, enabled=dtype != torch.float32):
                 hidden = base(**inputs).last_hidden_state.to("cpu", torch.float16).numpy()
             for position, rows in zip(positions, hidden, strict=True):
                 found[position] = rows.copy()

@@ -61,6 +61,8 @@ from allegedly.labels import STANCE, Task
 
 log = logging.getLogger(__name__)
 LABEL_SET_COVERAGE = 0.95
+EASY = "close"  # the kind of pairs that a training may begin with: see allegedly.claims
+DTYPES = {Precision.fp32: torch.float32, Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
 PARITY_SENTENCES = 600  # on so many a share of 99 % is known to half a per cent
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "onnx", "openvino", "mlflow", "numpy")
 
@@ -164,24 +166,28 @@ def draw(
 ) -> list[Example]:
     """Those of the examples that the config says to train on; raises InputError if they lack a label."""
     settings = config.trainer
-    drawn = corpus.select(
-        examples, settings.max_train_sentences, seed=config.seed, hard_share=settings.hard_share, teacher=teacher
-    )
+    most = settings.max_train_sentences
+    easy: list[Example] = []
+    if settings.easy_first is not None:
+        easy = corpus.select([e for e in examples if e.kind == EASY], settings.easy_first, seed=config.seed)
+        examples = [e for e in examples if e.kind != EASY]
+        most = None if most is None else max(most - len(easy), 0)
+    drawn = easy + corpus.select(examples, most, seed=config.seed, hard_share=settings.hard_share, teacher=teacher)
     missing = set(schema.task(config).labels) - {example.label for example in drawn}
     if missing:
         raise InputError(f"trainer.max_train_sentences: leaves none labelled {', '.join(sorted(missing))}; take more")
     return drawn
 
 
-def easy_first(examples: Sequence[Example], *, batch_size: int, seed: int) -> list[Example]:
-    """Shuffled examples, those of the kind "close" before all others; like lengths share a batch.
+def easy_before_hard(examples: Sequence[Example], *, batch_size: int, seed: int) -> list[Example]:
+    """Shuffled examples, those of the kind EASY before all others; like lengths share a batch.
 
     A curriculum (Bengio et al. 2009, "Curriculum Learning", section 3): to compare two texts is learnt on pairs that
     differ by a few words; from harder pairs alone, mixed, it is not learnt in as many steps.
     """
     rng = np.random.default_rng(seed)
     ordered: list[Example] = []
-    for part in ([e for e in examples if e.kind == "close"], [e for e in examples if e.kind != "close"]):
+    for part in ([e for e in examples if e.kind == EASY], [e for e in examples if e.kind != EASY]):
         part = [part[i] for i in rng.permutation(len(part))]
         for first in range(0, len(part), 50 * batch_size):
             chunk = sorted(part[first : first + 50 * batch_size], key=lambda e: len(e.text) + len(e.evidence or ""))
@@ -237,8 +243,9 @@ def fit(
     tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=True, trust_remote_code=False)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that the model is taught to read
     names = schema.task(config).labels
-    if settings.easy_first:
-        train_examples = easy_first(train_examples, batch_size=settings.per_device_train_batch_size, seed=config.seed)
+    if settings.easy_first is not None:
+        size = settings.per_device_train_batch_size
+        train_examples = easy_before_hard(train_examples, batch_size=size, seed=config.seed)
     model = _model(encoder, names)
     # The same function encodes here and in predict, so that a sentence never meets two treatments.
     tokenizer.save_pretrained(folder)
@@ -261,7 +268,7 @@ def fit(
         frozen = frozen_layers.freeze(model, settings.trained_layers)
         log.info("running the %d frozen layers once over %d sentences", frozen, len(encodings))
         own = device if device == "cpu" else f"{device}:{int(os.environ.get('LOCAL_RANK', 0))}"
-        hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=own)
+        hidden = frozen_layers.outputs(model, encodings, frozen=frozen, device=own, dtype=DTYPES[precision])
     with (
         contextlib.nullcontext(resumable)
         if resumable
@@ -320,7 +327,11 @@ def _arguments(
         per_device_eval_batch_size=settings.per_device_eval_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         train_sampling_strategy=(
-            "sequential" if settings.easy_first else "group_by_length" if settings.group_by_length else "random"
+            "sequential"
+            if settings.easy_first is not None
+            else "group_by_length"
+            if settings.group_by_length
+            else "random"
         ),
         remove_unused_columns=False,  # the collator takes what it needs
         bf16=precision is Precision.bf16,
