@@ -1,6 +1,6 @@
 """Measures a verifier on claims of your own, and prints tables in Markdown:
 
-    python benchmarks/verification.py --model models/verifier --gold PAIRS.jsonl
+    python benchmarks/verification.py --model models/verifier --gold PAIRS.jsonl --yardsticks
     python benchmarks/verification.py --claims CLAIMS.jsonl --documents DOCUMENTS.jsonl
 
 `--gold`: verdicts given the evidence; lines of {"id", "dataset", "claim", "evidence": [sentence, …], "label"}.
@@ -23,14 +23,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+from hydra import compose, initialize_config_dir
 
 import verify as command
-from allegedly import verification
+from allegedly import baselines, corpus, training, verification
+from allegedly import config as schema
 from allegedly.claim_reading import Claim
 from allegedly.embedding import MPNET, Embedder
 from allegedly.labels import VERDICTS
 from allegedly.retrieval import Index, Passage
 
+ROOT = Path(__file__).parents[1]
+YARDSTICKS = ("majority", "tfidf", "overlap", "similarity")
 DEPTHS = (1, 5, 10, 20)
 WEIGHTS = (0, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2)
 
@@ -39,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models/verifier", help="as of verify")
     parser.add_argument("--gold", nargs="+", default=[], metavar="JSONL")
+    parser.add_argument("--yardsticks", action="store_true", help="fit and score them too on --gold")
     parser.add_argument("--claims", metavar="JSONL")
     parser.add_argument("--documents", metavar="JSONL")
     parser.add_argument("--retriever", choices=["minilm", "mpnet"], default="minilm")
@@ -52,7 +57,7 @@ def main() -> None:
     judge = command.open_judge(options)
     for path in options.gold:
         print(f"### Verdicts given the evidence: {path}\n")
-        given_evidence(judge, rows(path))
+        given_evidence(judge, rows(path), options)
     if options.claims:
         claims, documents = rows(options.claims)[: options.limit], rows(options.documents)
         found(judge, claims, documents, options)
@@ -76,23 +81,42 @@ def f1(pairs: list[tuple[str, str]], label: str) -> float:
     return 2 * hit / total if total else 0.0
 
 
-def given_evidence(judge, gold: list[dict]) -> None:
-    """Accuracy and macro-F1 over the labels that a data set has; their means count every data set once."""
+def given_evidence(judge, gold: list[dict], options) -> None:
+    """Macro-F1 over the labels that a data set has, and its mean, of the verifier and of the yardsticks."""
     claims = [Claim(str(row["id"]), row["claim"], tuple(row["evidence"])) for row in gold]
     started = time.perf_counter()
-    findings = list(verification.verify(claims, judge))
+    verdicts = {"the verifier": [finding.verdict for finding in verification.verify(claims, judge)]}
     seconds = time.perf_counter() - started
-    sets: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for row, finding in zip(gold, findings, strict=True):
-        sets[row["dataset"]].append((row["label"], finding.verdict))
-    scores = []
-    for pairs in sets.values():
-        present = [label for label in VERDICTS if any(gold == label for gold, _ in pairs)]
-        scores.append((np.mean([a == b for a, b in pairs]), np.mean([f1(pairs, label) for label in present])))
-    body = [[n, str(len(sets[n])), *(f"{x:.4f}" for x in s)] for n, s in zip(sets, scores, strict=True)]
-    body.append(["mean of data sets", str(len(gold)), *(f"{x:.4f}" for x in np.mean(scores, axis=0))])
-    table(["data set", "claims", "accuracy", "macro-F1"], body)
-    print(f"{len(gold) / seconds:.1f} claims a second\n")
+    if options.yardsticks:
+        texts = [(row["claim"], " ".join(row["evidence"])) for row in gold]
+        verdicts |= {name: yardstick(name, texts) for name in YARDSTICKS}
+    sets: dict[str, list[int]] = defaultdict(list)
+    for position, row in enumerate(gold):
+        sets[row["dataset"]].append(position)
+    body = []
+    for name, said in verdicts.items():
+        pairs = {data_set: [(gold[i]["label"], said[i]) for i in where] for data_set, where in sets.items()}
+        scores = [macro_f1(each) for each in pairs.values()]
+        accuracy = np.mean([np.mean([a == b for a, b in each]) for each in pairs.values()])
+        body.append([name, *(f"{score:.3f}" for score in (*scores, np.mean(scores), accuracy))])
+    counted = [f"{data_set} ({len(where)})" for data_set, where in sets.items()]
+    table(["macro-F1", *counted, "mean", "mean accuracy"], body)
+    print(f"the verifier: {len(gold) / seconds:.1f} claims a second\n")
+
+
+def macro_f1(pairs: list[tuple[str, str]]) -> float:
+    return float(np.mean([f1(pairs, label) for label in VERDICTS if any(gold == label for gold, _ in pairs)]))
+
+
+def yardstick(name: str, texts: list[tuple[str, str]]) -> list[str]:
+    """The verdicts of `python -m train task=verification experiment=NAME`."""
+    schema.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = schema.load(compose("train", ["task=verification", f"experiment={name}", "tracking=off"]))
+    config.corpus.path = str(ROOT / config.corpus.path)
+    examples = training.draw(config, corpus.read(config.corpus.path, task=schema.task(config))["train"])
+    fitted = baselines.fit(config, examples, encoder=baselines.locate(config)[0])
+    return [VERDICTS[i] for i in fitted(texts).argmax(axis=1)]
 
 
 def found(judge, claims: list[dict], documents: list[dict], options) -> None:
