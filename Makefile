@@ -43,8 +43,8 @@ behaviour: .venv/installed ## Check how the trained models/stance behaves, with 
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m bundle -p no:xdist tests/behaviour $(ARGS)
 
 ui: .venv/installed ## Open the runs in the MLflow UI, on this machine only
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
-	  --host 127.0.0.1 --port $(or $(PORT),5000) --allowed-hosts 'localhost:*,127.0.0.1:*'
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ENABLE_AI_GATEWAY=false MLFLOW_ENABLE_ASSISTANT_SANDBOX=true \
+	  $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(or $(PORT),5000) --allowed-hosts 'localhost:*,127.0.0.1:*'
 
 lint: .venv/installed ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

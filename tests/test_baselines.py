@@ -1,16 +1,17 @@
 """The yardsticks learn what they can learn, are scored and logged as the transformer is, and leave no model."""
 
 import os
+from dataclasses import is_dataclass, replace
 
 import mlflow
 import numpy as np
 import pytest
 from conftest import ROOT, SENTENCES, run, tiny_config, write_corpus
 
-from allegedly import baselines, corpus, encoders
-from allegedly.config import ClassWeights, EncoderConfig, ModelConfig, ModelKind
+from allegedly import baselines, corpus, encoders, run_page
+from allegedly.config import WITHOUT_ENCODER, ClassWeights, EncoderConfig, ModelConfig, ModelKind, TaskName
 from allegedly.errors import InputError
-from allegedly.labels import LABELS
+from allegedly.labels import LABELS, VERDICTS
 
 YARDSTICKS = [ModelKind.majority, ModelKind.tfidf, ModelKind.embeddings]
 
@@ -18,7 +19,7 @@ YARDSTICKS = [ModelKind.majority, ModelKind.tfidf, ModelKind.embeddings]
 def yardstick_config(kind, encoder, folder, workplace, **trainer):
     config = tiny_config(encoder, folder, workplace, **trainer)
     config.model = ModelConfig(kind=kind, C=100.0)
-    if kind is not ModelKind.embeddings:
+    if kind in WITHOUT_ENCODER:
         config.encoder = EncoderConfig(name="none")
     config.tracking.run_name = kind.value
     return config
@@ -79,6 +80,63 @@ def test_a_yardstick_has_the_figures_of_the_transformer_and_no_model(kind, compa
     assert not runs[kind].outputs.model_outputs
     assert not (workplace / "models").exists()
     assert not list(workplace.rglob("*.pkl"))
+
+
+TRACKING = {f"tracking.{key}" for key in ("enabled", "uri", "experiment", "run_name", "timeout")}
+ALWAYS = {"task", "model.kind", "corpus.name", "corpus.path", "trainer.max_train_sentences"} | TRACKING
+REGRESSION = {"model.C", "trainer.class_weights"}
+ENCODER = {f"encoder.{key}" for key in ("name", "packages", "path", "revision", "sha256", "max_length")}
+ENCODER |= {"trainer.device", "trainer.per_device_eval_batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [("majority", ALWAYS), ("tfidf", ALWAYS | REGRESSION), ("embeddings", ALWAYS | REGRESSION | ENCODER)],
+)
+def test_a_yardstick_has_no_params_but_those_that_took_effect(kind, read, compared):
+    runs, _ = compared
+    assert runs[kind].data.params.keys() == read
+    assert runs["tiny"].data.params.keys() > read - REGRESSION  # the compare view sets like beside like
+
+
+class Read:
+    """A config that writes down which of its keys are read."""
+
+    def __init__(self, part, keys: set[str], prefix: str = ""):
+        self.part, self.keys, self.prefix = part, keys, prefix
+
+    def __getattr__(self, key):
+        value = getattr(self.part, key)
+        if is_dataclass(value):
+            return Read(value, self.keys, f"{self.prefix}{key}.")
+        self.keys.add(self.prefix + key)
+        return value
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ModelKind if kind is not ModelKind.transformer])
+def test_a_setting_is_a_param_if_the_fit_reads_it(kind, tiny_encoder, copies, tmp_path):
+    config = yardstick_config(kind, tiny_encoder, copies, tmp_path)
+    examples = corpus.read(copies)["train"]
+    if kind in (ModelKind.overlap, ModelKind.similarity):
+        config.task, verdicts = TaskName.verification, dict(zip(LABELS, [*VERDICTS, VERDICTS[-1]], strict=True))
+        examples = [replace(e, evidence="Nobody denied it", label=verdicts[e.label]) for e in examples]
+    found: set[str] = set()
+    spy = Read(config, found)
+    encoder, _ = baselines.locate(spy)
+    baselines.fit(spy, examples, encoder=encoder)
+    logged = {key for key in run_page.parameters(config) if key.startswith(("model.", "trainer."))}
+    assert {key for key in found if key.startswith(("model.", "trainer."))} == logged - {"trainer.max_train_sentences"}
+    assert found <= run_page.parameters(config).keys()
+
+
+def test_what_draws_sentences_is_a_param_only_of_a_run_that_draws(tiny_encoder, copies, tmp_path):
+    config = yardstick_config(ModelKind.tfidf, tiny_encoder, copies, tmp_path)
+    assert not {"seed", "trainer.hard_share", "corpus.teacher"} & run_page.parameters(config).keys()
+    config.trainer.max_train_sentences = 8
+    assert {"seed", "trainer.hard_share"} <= run_page.parameters(config).keys()
+    assert "corpus.teacher" not in run_page.parameters(config)
+    config.trainer.hard_share = 0.5
+    assert "corpus.teacher" in run_page.parameters(config)
 
 
 def test_no_yardstick_is_registered(compared):

@@ -1,5 +1,6 @@
 """A bundle is whole, unaltered and plain data, or it is not opened; a replacement happens entirely or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -227,6 +228,16 @@ def test_a_manifest_that_is_not_utf8_gives_one_line(folder):
 def test_impossible_values_in_the_manifest_give_one_line(folder, changes):
     edit(folder / MANIFEST, **changes)
     refusal(folder, naming=MANIFEST)
+
+
+def test_a_file_that_goes_while_it_is_checked_gives_one_line(folder, monkeypatch):
+    """As when a training puts another bundle in its place."""
+
+    def gone(path):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(bundle, "digest", gone)
+    refusal(folder, naming="cannot be read (No such file or directory); try again")
 
 
 def fill(draft: Path, source: Path) -> None:

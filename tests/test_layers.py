@@ -1,6 +1,7 @@
 """Modules import only modules that stand above them; predict starts without the libraries of training."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_every_module_has_its_place_in_the_order():
 @pytest.mark.parametrize("module", ORDER)
 def test_a_module_imports_only_modules_above_it(module):
     assert imports(module) - set(ORDER[: ORDER.index(module)]) == set()
+
+
+def test_only_what_bounds_a_process_needs_unix():
+    unix = re.compile(r"^\s*(?:import|from) (?:fcntl|grp|pty|pwd|resource|termios)\b", re.MULTILINE)
+    found = {path.stem for path in SOURCE.rglob("*.py") if unix.search(path.read_text(encoding="utf-8"))}
+    assert found == {"isolation"}
+    assert "isolation" not in needed("training")
+
+
+def needed(module: str) -> set[str]:
+    """The modules of this package that ``module`` imports, and those that they import."""
+    return imports(module).union(*map(needed, imports(module)))
 
 
 @pytest.mark.parametrize("module", [*MODULES, "train", "predict", "verify"])

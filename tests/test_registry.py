@@ -1,12 +1,15 @@
 """Who becomes champion, what is written down about it, the way back, and the champion's bundle for predict."""
 
+import contextlib
 import hashlib
 import math
+import multiprocessing
 import re
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import mlflow
 import pytest
@@ -224,6 +227,56 @@ def test_a_training_on_another_test_split_meets_the_champion_itself(tiny_encoder
     assert (int(champion.version), int(challenger.version)) == (1, 2)
     assert champion.tags["test_digest"] != challenger.tags["test_digest"]
     assert "against 1.000 of version 1" in challenger.tags["gate_reason"]
+
+
+# Children are forked from a process that has imported all and computed nothing: quick, and no thread is lost.
+children = multiprocessing.get_context("forkserver")
+children.set_forkserver_preload(["mlflow", "allegedly.registry"])
+
+
+def register_beside(other, both_read, better_is_in, store: str, name: str, model_id: str, macro_f1: float) -> None:
+    """In a child: register a model, the worse one last if both see the same champion."""
+    champion = registry._champion
+
+    def read(client, name):
+        found = champion(client, name)
+        with contextlib.suppress(BrokenBarrierError):  # the other is kept from reading until this one is done
+            both_read.wait(5)
+            if macro_f1 < other:
+                better_is_in.wait(60)
+        return found
+
+    registry._champion = read
+    mlflow.set_tracking_uri(store)
+    training = Run(TrackingConfig(uri=store, registered_model=name, gate=GATE))
+    training.model_id = model_id
+    numbers = {f"test/{key}": value for key, value in (SCORES | {"macro_f1": macro_f1}).items()}
+    registry.register(training, numbers, test_digest="a", score=pytest.fail)
+    assert not training.failed
+    if macro_f1 > other:
+        better_is_in.set()
+
+
+def test_of_two_that_register_at_once_the_better_is_champion(train, store):
+    """Were both compared with the champion that they found, the last one to be written down would win."""
+    train(0.8)
+    both_read, better_is_in = children.Barrier(2), children.Event()
+    pair = []
+    for macro_f1, other in ((0.9, 0.95), (0.95, 0.9)):
+        model = mlflow.initialize_logged_model(name="stance")
+        mlflow.finalize_logged_model(model.model_id, "READY")
+        arguments = (other, both_read, better_is_in, store, train.name, model.model_id, macro_f1)
+        pair.append(children.Process(target=register_beside, args=arguments))
+    for child in pair:
+        child.start()
+    for child in pair:
+        child.join(200)
+    assert [child.exitcode for child in pair] == [0, 0]
+    champion = mlflow.MlflowClient().get_model_version_by_alias(train.name, "champion")
+    assert champion.tags["test_macro_f1"] == "0.950000"
+    found = mlflow.MlflowClient().search_model_versions(f"name='{train.name}'")
+    won = {version.version: version.tags.get("gate_against") for version in found if version.tags["gate"] == "champion"}
+    assert len(set(won.values())) == len(won)  # no champion is beaten twice
 
 
 # ---- the way back

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import multiprocessing
@@ -403,6 +404,41 @@ def test_two_trainings_for_one_output_do_not_meet(tmp_path):
             pass
     assert list(tmp_path.iterdir()) == []
     with held(tmp_path, {"seed": 1}):
+        pass
+
+
+def hold(folder: Path) -> None:
+    """In a child: train for an output without end."""
+    with held(folder, {"seed": 1}) as place:
+        place.told_to("b" * 32)
+        time.sleep(600)
+
+
+def test_a_training_is_held_against_other_processes_until_it_is_killed(tmp_path):
+    child = children.Process(target=hold, args=(tmp_path,))
+    child.start()
+    told = checkpoints.beside(tmp_path / "stance") / "training.json"
+    while not told.exists():
+        assert child.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(InputError, match="another process trains for it now"), held(tmp_path, {"seed": 1}):
+        pass
+    child.kill()
+    child.join()
+    with held(tmp_path, {"seed": 1}, resume=True) as place:
+        assert place.run_id == "b" * 32
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_locks_gets_one_line(tmp_path, monkeypatch):
+    """A file that only stands for a lock would outlast a kill."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def unknown(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(InputError, match=r"cannot be locked \(Function not implemented\)"), held(tmp_path, {}):
         pass
 
 

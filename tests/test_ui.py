@@ -1,5 +1,6 @@
 """What a reviewer sees in the MLflow UI, opened in a real browser on a server started as `make ui` starts it."""
 
+import json
 import os
 import re
 import shutil
@@ -70,9 +71,14 @@ def server(store):
     recipe = re.search(r"^ui:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     command = recipe.replace("$(BIN)", str(Path(sys.executable).parent)).replace("$(or $(PORT),5000)", str(port))
     assert "$(" not in command
+    (store / "bin").mkdir()
+    for agent in ("claude", "codex"):  # as on the machine of somebody who has them installed
+        (store / "bin" / agent).write_text(f"#!/bin/sh\necho {agent} >> {store}/agents.log\n")
+        (store / "bin" / agent).chmod(0o755)
+    env = os.environ | {"PATH": f"{store / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(store)}
     with (store / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, shell=True, cwd=store, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, shell=True, cwd=store, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -151,6 +157,25 @@ def test_only_this_machine_may_ask_the_server(server):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(page, headers={"Host": "evil.example"}))
     assert refused.value.code == 403
+
+
+def ask(address: str, body: dict | None = None, method: str | None = None) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
+        return reply.read().decode()
+
+
+@pytest.mark.parametrize("set_up", [None, {"api_key": "secret", "gateway_vendor": "openai", "selected": True}])
+def test_what_is_typed_into_the_assistant_is_handed_to_nobody(set_up, server, store):
+    """Neither to an agent that is installed here nor, with a key, to a hosted model."""
+    assistant = f"{server}/ajax-api/3.0/mlflow/assistant"
+    if set_up:
+        ask(f"{assistant}/config", {"providers": {"mlflow_gateway": set_up}}, "PUT")
+    typed = json.loads(ask(f"{assistant}/message", {"message": "What is this run?"}))
+    answer = ask(server + typed["stream_url"])
+    assert ("AI Gateway feature is disabled" if set_up else "sandbox is enabled but could not start") in answer
+    assert not (store / "agents.log").exists()
 
 
 def test_the_run_page_explains_the_run(see, runs):

@@ -81,7 +81,7 @@ def train(config: TrainConfig) -> dict[str, float]:
 
 def locate(config: TrainConfig) -> tuple[Path | None, str]:
     """The folder of the encoder and the sha256 of its weights; (None, "") for a yardstick that reads none."""
-    if config.model.kind in (ModelKind.majority, ModelKind.tfidf, ModelKind.overlap):
+    if config.model.kind in schema.WITHOUT_ENCODER:
         return None, ""
     return encoders.locate(config.encoder)
 
@@ -90,12 +90,12 @@ def fit(config: TrainConfig, examples: Sequence[Example], *, encoder: Path | Non
     """Fit the yardstick ``config.model`` on examples of all labels; ``encoder`` is for those that embed."""
     names = schema.task(config).labels
     texts, labels = [example.input for example in examples], corpus.label_ids(examples, names)
-    weights = objective.class_weights(labels, len(names), config.trainer.class_weights)
-    regression = LogisticRegression(C=config.model.C, class_weight=dict(enumerate(weights)), max_iter=2000)
     log.info("fitting %s on %d examples", config.model.kind.value, len(examples))
     if config.model.kind is ModelKind.majority:
         shares = np.bincount(labels, minlength=len(names)) / len(labels)
         return lambda texts: np.tile(np.log(shares), (len(texts), 1))
+    weights = objective.class_weights(labels, len(names), config.trainer.class_weights)
+    regression = LogisticRegression(C=config.model.C, class_weight=dict(enumerate(weights)), max_iter=2000)
     features = _features(config, texts, encoder)
     regression.fit(features(texts), labels)
     return lambda texts: regression.decision_function(features(texts))

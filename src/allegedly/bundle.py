@@ -54,6 +54,14 @@ def open_folder(
         how = "make train" if task is STANCE else f"python -m train task={task.name}"
         raise InputError(f"{folder}: no model there; train one with '{how}' or name another with --model")
     try:
+        return folder, _checked(folder, verify, task)
+    except OSError as error:  # a training may be about to put another bundle in its place
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); try again, or {RETRAIN}") from None
+
+
+def _checked(folder: Path, verify: tuple[str, ...] | None, task: Task) -> dict[str, Any]:
+    """The manifest of a bundle that is found whole. Raises what `open_folder` does, and OSError."""
+    try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files: dict[str, str] = dict(manifest["files"])
         temperature, max_length = float(manifest["temperature"]), int(manifest["max_length"])
@@ -88,7 +96,7 @@ def open_folder(
     for name in files if verify is None else (*verify, "config.json"):
         if digest(folder / name) != files[name]:
             raise InputError(f"{folder / name}: altered since the training (sha256 differs); {RETRAIN}")
-    return folder, manifest
+    return manifest
 
 
 def _refuse_code(path: Path) -> None:

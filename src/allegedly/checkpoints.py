@@ -14,7 +14,6 @@ The folder lies beside the bundle (``models/.stance.resume`` for ``models/stance
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import broadcast
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback
@@ -39,6 +39,7 @@ from allegedly.errors import InputError
 
 log = logging.getLogger(__name__)
 DRAFT = ".draft"
+LOCK = "lock"
 AFRESH = "start afresh with trainer.resume=false"
 # Keys that may differ when a training goes on: where it is written and told, not what comes of it.
 FREE = ("output", "trainer.resume", "trainer.save_minutes", "trainer.progress_bar", "tracking.")
@@ -314,20 +315,29 @@ def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any
 
 @contextlib.contextmanager
 def _locked(folder: Path, output: str | Path) -> Iterator[None]:
-    """Hold a folder, made if need be, against other processes; a kill frees it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        folder.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), (folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{output}: another process trains for it now; wait, or choose another output=FOLDER"
-                ) from None
-            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock")):  # else it was just removed
-                yield
-                return
+    """Hold a folder, made if need be, against other processes; a kill frees it. Removes it at the end if it is empty.
+
+    Raises InputError if another process holds it, or the disk knows no locks.
+    """
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft one would outlast a kill
+    while not lock.is_locked:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=1)  # seconds: whoever is done is about to remove it
+        except Timeout:
+            raise InputError(
+                f"{output}: another process trains for it now; wait, or choose another output=FOLDER"
+            ) from None
+        except FileNotFoundError:  # it was just removed
+            continue
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be locked ({error.strerror}); choose another output=FOLDER") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):  # it holds checkpoints, or the lock of who came next
+            folder.rmdir()
 
 
 def _empty(folder: Path) -> None:
@@ -336,11 +346,15 @@ def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _remove(folder: Path) -> None:
+    """Leave nothing of a training but the folder, which `_locked` removes."""
     _empty(folder)
-    shutil.rmtree(folder)
+    with contextlib.suppress(PermissionError):  # Windows removes no file that is held; there it goes when it is free
+        (folder / LOCK).unlink()
 
 
 def _step(checkpoint: Path) -> int:
@@ -373,7 +387,9 @@ def _write_json(value: Any, path: Path) -> None:
 
 def _to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, would outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

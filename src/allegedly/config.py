@@ -51,6 +51,9 @@ class ModelKind(Enum):
     similarity = "similarity"  # of claim and evidence, to the frozen encoder
 
 
+WITHOUT_ENCODER = (ModelKind.majority, ModelKind.tfidf, ModelKind.overlap)
+
+
 @dataclass
 class ModelConfig:
     kind: ModelKind = ModelKind.transformer
@@ -228,8 +231,7 @@ def gate_metrics(task: Task) -> tuple[str, ...]:
 def check(config: TrainConfig) -> None:
     """Refuse what cannot work; raises InputError naming the key and the remedy."""
     encoder, trainer = config.encoder, config.trainer
-    needs_encoder = config.model.kind not in (ModelKind.majority, ModelKind.tfidf, ModelKind.overlap)
-    if needs_encoder and bool(encoder.packages) == bool(encoder.path):
+    if config.model.kind not in WITHOUT_ENCODER and bool(encoder.packages) == bool(encoder.path):
         raise InputError("encoder: set either packages or path (encoder.path=FOLDER or a Hub name), not both or none")
     if config.model.kind in (ModelKind.overlap, ModelKind.similarity) and config.task is not TaskName.verification:
         raise InputError(f"model: {config.model.kind.value} compares a claim with its evidence; add task=verification")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from allegedly import baselines, calibration, corpus, evaluation, run_page, teaching, tracking, training
-from allegedly.config import CrossValidateConfig, ModelKind, check, plain
+from allegedly.config import CrossValidateConfig, ModelKind, check
 from allegedly.corpus import Example
 from allegedly.errors import InputError
 from allegedly.labels import LABELS
@@ -33,7 +33,7 @@ def cross_validate(config: CrossValidateConfig) -> dict[str, float]:
     if len(set(articles)) <= config.folds:
         raise InputError(f"folds: {config.folds} are too many for {len(set(articles))} articles; give fewer")
     encoder, sha256 = baselines.locate(config)
-    device = training.find_device(config.trainer.device)
+    device = training.find_device(config.trainer.device) if encoder else "cpu"
     facts = training.circumstances(config, splits, corpus_digest=corpus.digest(splits), encoder_sha256=sha256)
     fold_of = teaching.folds(articles, config.folds, seed=config.seed)
     found: list[dict[str, float]] = []
@@ -44,7 +44,7 @@ def cross_validate(config: CrossValidateConfig) -> dict[str, float]:
             others = [example for example, other in zip(examples, fold_of != fold, strict=True) if other]
             held_out = [example for example, held in zip(examples, fold_of == fold, strict=True) if held]
             with tracking.start(replace(config.tracking, run_name=f"fold {fold + 1}"), parent=parent) as run:
-                run.params(run_page.flat(plain(config)))
+                run.params(run_page.parameters(config))
                 run.tags({"fold": str(fold + 1)})
                 found.append(_score(config, others, held_out, encoder=encoder, run=run))
                 run.metrics({f"cross_validation/{key}": value for key, value in found[-1].items()})

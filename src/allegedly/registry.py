@@ -22,7 +22,7 @@ from typing import Any
 from allegedly.config import GateConfig, gate_metrics
 from allegedly.errors import InputError
 from allegedly.labels import STANCE, Task
-from allegedly.tracking import Run, quiet
+from allegedly.tracking import Run, alone, quiet
 
 log = logging.getLogger(__name__)
 STORE = "sqlite:///mlflow.db"
@@ -105,9 +105,17 @@ def register(
     ``scores`` (``test/…``) are the new model's, ``test_digest`` names the test split that they come from (see
     `corpus.test_digest`). Where the champion was scored on another one, ``score`` scores its bundle on this one.
     Fails as tracking does: said once, and the training goes on.
+
+    Of two trainings that end at once the second meets the first, where they share a store that is one file. On a
+    tracking server nothing guards that: both may beat the same champion, and the last to be written down takes over.
     """
+
+    def do(mlflow) -> None:
+        with alone(run.config.uri):  # nobody else becomes champion between the comparison and its outcome
+            _register(mlflow, run, scores, test_digest, score, task)
+
     if run.config.registered_model and run.model_id:
-        run.attempt("register the model", lambda mlflow: _register(mlflow, run, scores, test_digest, score, task))
+        run.attempt("register the model", do)
 
 
 def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, score, task: Task) -> None:
@@ -217,17 +225,18 @@ def make_champion(name: str, which: str, *, tracking_uri: str) -> str:
     _, client = _open(f"models:/{name}", tracking_uri)
     from mlflow.exceptions import MlflowException
 
-    try:
-        if which.isdecimal():
-            version = client.get_model_version(name, which).version
-        else:
-            version = client.get_model_version_by_alias(name, which).version
-    except MlflowException as error:
-        raise InputError(
-            f"{name}: has no version or alias {which!r} in {tracking_uri} ({_first_line(error)}); "
-            "'python -m champion' lists what there is"
-        ) from None
-    _crown(client, name, version, by="hand")
+    with alone(tracking_uri):
+        try:
+            if which.isdecimal():
+                version = client.get_model_version(name, which).version
+            else:
+                version = client.get_model_version_by_alias(name, which).version
+        except MlflowException as error:
+            raise InputError(
+                f"{name}: has no version or alias {which!r} in {tracking_uri} ({_first_line(error)}); "
+                "'python -m champion' lists what there is"
+            ) from None
+        _crown(client, name, version, by="hand")
     return str(version)
 
 

@@ -48,7 +48,7 @@ def begin(
     if command := _command():
         tags["command"] = command
     run.tags({key: value for key, value in tags.items() if value})
-    run.params(flat(schema.plain(config)))
+    run.params(parameters(config))
     for split, examples in splits.items():
         name, source = f"{config.corpus.name}-{split}", str(Path(config.corpus.path) / f"{split}.jsonl")
         run.dataset(examples, name=name, source=source, context=CONTEXTS[split])
@@ -166,6 +166,30 @@ def host_class(device: str) -> str:
 
         words.append(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
     return ", ".join(words)
+
+
+def parameters(config: schema.TrainConfig) -> dict[str, Any]:
+    """What of the config takes effect, with flat keys: a setting that a yardstick does not read explains nothing.
+
+    The whole config, read or not, is the run's ``config.yaml``.
+    """
+    kind, settings = config.model.kind, flat(schema.plain(config))
+    if kind is schema.ModelKind.transformer:
+        del settings["model.C"]
+        return settings
+    read = {"task", "model.kind", "corpus.name", "corpus.path", "trainer.max_train_sentences"}
+    read |= {f"tracking.{key}" for key in ("enabled", "uri", "experiment", "run_name", "timeout")}
+    if config.trainer.max_train_sentences is not None:
+        read |= {"seed", "trainer.hard_share"}
+        read |= {"corpus.teacher"} if config.trainer.hard_share else set()
+    if kind is not schema.ModelKind.majority:
+        read |= {"model.C", "trainer.class_weights"}
+    if kind not in schema.WITHOUT_ENCODER:
+        read |= {"trainer.device", "trainer.per_device_eval_batch_size"}
+        read |= {key for key in settings if key.startswith("encoder.")}
+    if isinstance(config, schema.CrossValidateConfig):
+        read |= {"seed", "folds"}
+    return {key: value for key, value in settings.items() if key in read}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

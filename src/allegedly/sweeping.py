@@ -70,7 +70,7 @@ def sweep(config: SweepConfig, *, overrides: Sequence[str] = ()) -> Best | None:
             with tracking.start(tracked, parent=parent) as run:
                 trial.set_user_attr("mlflow_run_id", run.run_id)
                 training_config = tried(config, settings(trial.params))
-                run.params(run_page.flat(plain(training_config)))
+                run.params(run_page.parameters(training_config))
                 run.tags({"trial": str(trial.number)})
                 try:
                     value = _value(training_config, splits, trial, encoder=encoder, run=run, teacher=teacher)

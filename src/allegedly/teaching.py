@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from allegedly import calibration, corpus, encoders, encoding, evaluation, run_page, tracking, training
-from allegedly.config import TeachConfig, TrainConfig, check, plain
+from allegedly.config import TeachConfig, TrainConfig, check
 from allegedly.corpus import Example
 from allegedly.labels import LABELS
 
@@ -36,7 +36,7 @@ def teach(config: TeachConfig) -> dict[str, float]:
     probabilities = np.zeros((len(examples), len(LABELS)))
     silent = tracking.Run(replace(config.tracking, enabled=False))  # the teaching is one run, not one a model
     with tracking.start(config.tracking) as run:
-        run.params(run_page.flat(plain(config)))
+        run.params(run_page.parameters(config))
         for fold in range(config.folds):
             held_out = np.flatnonzero(fold_of == fold)
             others = [examples[i] for i in np.flatnonzero(fold_of != fold)]

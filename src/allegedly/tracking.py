@@ -4,7 +4,6 @@ A tracking server that is down, slow or full never stops a training: the first f
 the run goes untracked.
 """
 
-import fcntl
 import logging
 import math
 import os
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from allegedly import corpus
 from allegedly.config import TrackingConfig
@@ -281,17 +282,16 @@ def exists(mlflow: Any, run_id: str, experiment_id: str | None = None) -> bool:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Keep other trainings out of a store on this machine, if it is in one file, until the block has ended."""
-    file = Path(uri.removeprefix("sqlite:///")).absolute()
+    """Keep other trainings out of a store that is one file, by a lock beside it, until the block has ended.
+
+    A kill frees it. A tracking server is not guarded.
+    """
+    file = Path(uri.removeprefix("sqlite:///")).resolve()
     if not uri.startswith("sqlite:///") or not file.parent.is_dir():
         yield
         return
-    folder = os.open(file.parent, os.O_RDONLY)  # its lock leaves no file behind
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with FileLock(f"{file}.lock", fallback_to_soft=False):  # a soft one would outlast a kill
         yield
-    finally:
-        os.close(folder)
 
 
 def quiet() -> None:
