@@ -179,6 +179,8 @@ def parameters(config: schema.TrainConfig) -> dict[str, Any]:
         return settings
     read = {"task", "model.kind", "corpus.name", "corpus.path", "trainer.max_train_sentences"}
     read |= {f"tracking.{key}" for key in ("enabled", "uri", "experiment", "run_name", "timeout")}
+    if config.trainer.easy_first is not None:
+        read |= {"seed", "trainer.easy_first"}
     if config.trainer.max_train_sentences is not None:
         read |= {"seed", "trainer.hard_share"}
         read |= {"corpus.teacher"} if config.trainer.hard_share else set()
