@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ from allegedly.errors import InputError
 children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(["allegedly.training", "mlflow.pyfunc"])
 SEED = int(os.environ.get("FAULTS_SEED", random.randrange(10**6)))  # said where a test fails; the same moments again
+PHASES = ("training", "exporting", "logging", "registering")
 PATIENCE = 200  # seconds for what takes a few: a busy machine is slow, not wrong
 
 
@@ -94,22 +96,19 @@ def sealed(folder: Path) -> str:
     return bundle.digest(folder / bundle.MANIFEST)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_training_exporting_and_registering_killed_again_and_again(
-    rounds, tiny_bundle, tiny_encoder, tmp_path, moments
-):
-    """Four kills a round. Each training goes on where the one before was killed, and is begun anew when it was done."""
+@pytest.mark.parametrize("kills", [2, pytest.param(16, marks=pytest.mark.slow)])
+def test_a_training_killed_again_and_again(kills, tiny_bundle, tiny_encoder, tmp_path, moments):
+    """In phases drawn at random. Each training goes on where the one before was killed, and anew when it was done."""
     corpus = write_corpus(tmp_path / "corpus")
     output = tmp_path / "models" / "stance"
     shutil.copytree(tiny_bundle, output)
     config = settings_of(tiny_encoder, corpus, tmp_path)
-    for _ in range(rounds):
-        for phase in ("training", "exporting", "logging", "registering"):
-            before = sealed(output)
-            last = kill_in(phase, tmp_path, config, moments.random())
-            assert sealed(output) == before or last in ("exporting", "logging", "registering"), SEED
-            assert_store_opens(tmp_path)
-            assert Classifier.load(output).predict(["The mayor denied it"])
+    for phase in (moments.sample(PHASES, 4) * 4)[:kills]:
+        before = sealed(output)
+        last = kill_in(phase, tmp_path, config, moments.random())
+        assert sealed(output) == before or last in PHASES[1:], SEED
+        assert_store_opens(tmp_path)
+        assert Classifier.load(output).predict(["The mayor denied it"])
     before = sealed(output)
     child = children.Process(target=train, args=(tmp_path, config, tmp_path / "last.txt"))
     child.start()
@@ -206,10 +205,10 @@ def test_a_stopped_predict_leaves_all_or_nothing_and_no_draft(
         time.sleep(moment)
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)
-        said = err.decode()
+        said = re.sub(r"predict: \d+ sentences in .*\n", "", err.decode())  # all was done when it was stopped
         assert process.returncode in (128 + number, -number, 0), (SEED, said)
-        assert "Traceback" not in said, (SEED, said)
-        assert said in ("", "predict: interrupted\n") or process.returncode == 0
+        early = moment < 0.5 and "predict.py" not in said  # Ctrl-C met Python before our first line
+        assert said in ("", "predict: interrupted\n") or early, (SEED, said)
         if output.exists():
             assert (there and output.read_text() == "precious") or whole(output), SEED
         assert {path.name for path in tmp_path.iterdir()} <= {"a.txt", "out.jsonl"}, SEED
