@@ -1,11 +1,12 @@
 """Killed at any moment, what was there stays whole: the bundle, the MLflow store, an output; and the work can go on."""
 
 import contextlib
-import dataclasses
 import json
 import multiprocessing
 import os
 import random
+import re
+import shutil
 import signal
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from allegedly.errors import InputError
 children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(["allegedly.training", "mlflow.pyfunc"])
 SEED = int(os.environ.get("FAULTS_SEED", random.randrange(10**6)))  # said where a test fails; the same moments again
+PHASES = ("training", "exporting", "logging", "registering")
 PATIENCE = 200  # seconds for what takes a few: a busy machine is slow, not wrong
 
 
@@ -55,10 +57,10 @@ def moments():
     return random.Random(SEED)
 
 
-def settings_of(encoder: Path, corpus: Path, workplace: Path, **changes):
+def settings_of(encoder: Path, corpus: Path, workplace: Path):
     config = tiny_config(encoder, corpus, workplace, save_minutes=0, per_device_train_batch_size=8, max_steps=24)
     config.trainer.resume = True
-    return dataclasses.replace(config, **changes)
+    return config
 
 
 def kill_in(phase: str, workplace: Path, config, delay: float) -> str:
@@ -94,23 +96,19 @@ def sealed(folder: Path) -> str:
     return bundle.digest(folder / bundle.MANIFEST)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_training_exporting_and_registering_killed_again_and_again(rounds, tiny_encoder, tmp_path, moments):
-    """Four kills a round. Each training goes on where the one before was killed, and is begun anew when it was done."""
+@pytest.mark.parametrize("kills", [2, pytest.param(16, marks=pytest.mark.slow)])
+def test_a_training_killed_again_and_again(kills, tiny_bundle, tiny_encoder, tmp_path, moments):
+    """In phases drawn at random. Each training goes on where the one before was killed, and anew when it was done."""
     corpus = write_corpus(tmp_path / "corpus")
     output = tmp_path / "models" / "stance"
+    shutil.copytree(tiny_bundle, output)
     config = settings_of(tiny_encoder, corpus, tmp_path)
-    child = children.Process(target=train, args=(tmp_path, config, tmp_path / "first.txt"))
-    child.start()
-    child.join(PATIENCE)
-    assert child.exitcode == 0
-    for _ in range(rounds):
-        for phase in ("training", "exporting", "logging", "registering"):
-            before = sealed(output)
-            last = kill_in(phase, tmp_path, config, moments.random())
-            assert sealed(output) == before or last in ("exporting", "logging", "registering"), SEED
-            assert_store_opens(tmp_path)
-            assert Classifier.load(output).predict(["The mayor denied it"])
+    for phase in (moments.sample(PHASES, 4) * 4)[:kills]:
+        before = sealed(output)
+        last = kill_in(phase, tmp_path, config, moments.random())
+        assert sealed(output) == before or last in PHASES[1:], SEED
+        assert_store_opens(tmp_path)
+        assert Classifier.load(output).predict(["The mayor denied it"])
     before = sealed(output)
     child = children.Process(target=train, args=(tmp_path, config, tmp_path / "last.txt"))
     child.start()
@@ -128,7 +126,8 @@ def test_two_trainings_at_once_share_a_new_store(tiny_encoder, tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
     pair = []
     for name in ("one", "other"):
-        config = settings_of(tiny_encoder, corpus, tmp_path, output=str(tmp_path / "models" / name))
+        config = tiny_config(tiny_encoder, corpus, tmp_path, max_steps=2)
+        config.output = str(tmp_path / "models" / name)
         pair.append(children.Process(target=train, args=(tmp_path, config, tmp_path / f"{name}.txt")))
     for child in pair:
         child.start()
@@ -153,8 +152,6 @@ def opened_all_the_time(folder: Path, until: Path) -> None:
 
 
 def test_a_bundle_that_is_opened_while_it_is_replaced_stays_replaceable(tiny_bundle, tmp_path):
-    import shutil
-
     folder, until = tmp_path / "models" / "stance", tmp_path / "done"
     shutil.copytree(tiny_bundle, folder)
     readers = [children.Process(target=opened_all_the_time, args=(folder, until)) for _ in range(2)]
@@ -172,15 +169,17 @@ def test_a_bundle_that_is_opened_while_it_is_replaced_stays_replaceable(tiny_bun
 
 # predict
 
+SENTENCES = 24_000  # two seconds of labelling, after one of starting
+
 
 @pytest.fixture
 def long_article(tmp_path) -> Path:
-    (tmp_path / "a.txt").write_text("The mayor denied taking the money on Monday.\n" * 60_000)
+    (tmp_path / "a.txt").write_text("The mayor denied taking the money on Monday.\n" * SENTENCES)
     return tmp_path / "a.txt"
 
 
 def whole(output: Path) -> bool:
-    return len([json.loads(line) for line in output.read_text().splitlines()]) == 60_000
+    return len([json.loads(line) for line in output.read_text().splitlines()]) == SENTENCES
 
 
 def test_predict_killed_four_times_leaves_the_old_output(long_article, start_predict, tmp_path, moments):
@@ -188,7 +187,7 @@ def test_predict_killed_four_times_leaves_the_old_output(long_article, start_pre
         output = tmp_path / "out.jsonl"
         output.write_text("precious")
         process = start_predict("a.txt", "--lines", "--format", "jsonl", "--output", "out.jsonl")
-        time.sleep(moments.uniform(0.1, 4))
+        time.sleep(moments.uniform(0.1, 3))
         process.kill()
         process.communicate()
         assert output.read_text() == "precious" or whole(output), SEED
@@ -200,16 +199,16 @@ def test_a_stopped_predict_leaves_all_or_nothing_and_no_draft(
     number, there, long_article, start_predict, tmp_path, moments
 ):
     output = tmp_path / "out.jsonl"
-    for moment in (moments.uniform(0, 0.5), moments.uniform(0.5, 1.5), moments.uniform(1.5, 4)):
+    for moment in (moments.uniform(0, 0.5), moments.uniform(0.5, 1.5), moments.uniform(1.5, 3)):
         output.write_text("precious") if there else output.unlink(missing_ok=True)
         process = start_predict("a.txt", "--lines", "--format", "jsonl", "--output", "out.jsonl")
         time.sleep(moment)
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)
-        said = err.decode()
+        said = re.sub(r"predict: \d+ sentences in .*\n", "", err.decode())  # all was done when it was stopped
         assert process.returncode in (128 + number, -number, 0), (SEED, said)
-        assert "Traceback" not in said, (SEED, said)
-        assert said in ("", "predict: interrupted\n") or process.returncode == 0
+        early = moment < 0.5 and "predict.py" not in said  # Ctrl-C met Python before our first line
+        assert said in ("", "predict: interrupted\n") or early, (SEED, said)
         if output.exists():
             assert (there and output.read_text() == "precious") or whole(output), SEED
         assert {path.name for path in tmp_path.iterdir()} <= {"a.txt", "out.jsonl"}, SEED

@@ -193,36 +193,17 @@ def test_a_sentence_of_any_length_has_its_tokens_at_once(text, tiny_bundle):
 # The helper that reads pages
 
 
-def endless(file: str, data: bytes) -> str:
-    while True:
-        pass
-
-
-def greedy(file: str, data: bytes) -> str:
-    return "x" * 10**10
-
-
-def crash(file: str, data: bytes) -> str:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def printing(file: str, data: bytes) -> str:
-    print("noise")
-    os.system("echo noise")
-    return f"{file} {len(data)}"
-
-
 @pytest.fixture
 def helper(monkeypatch):
-    """Calls functions of this file by name, one second each."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]))
-    monkeypatch.setattr(isolation, "SECONDS", 8)
+    """Calls functions of `misbehaving` by name, two seconds each."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(isolation, "SECONDS", 2)
     isolation.stop()
-    yield lambda name, data=b"", file="a.pdf": isolation.call(f"test_input_abuse:{name}", file, data)
+    yield lambda name, data=b"", file="a.pdf": isolation.call(f"misbehaving:{name}", file, data)
     isolation.stop()
 
 
-@pytest.mark.parametrize(("name", "said"), [("endless", "over 8 s"), ("greedy", "768 MB"), ("crash", "crashes")])
+@pytest.mark.parametrize(("name", "said"), [("endless", "over 2 s"), ("greedy", "768 MB"), ("crash", "crashes")])
 def test_what_comes_to_no_end_is_ended_and_the_next_call_served(name, said, helper):
     with pytest.raises(isolation.Exhausted, match=said):
         helper(name)
