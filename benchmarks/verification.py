@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from sklearn.metrics import accuracy_score, f1_score
 
 import verify as command
 from allegedly import baselines, corpus, training, verification
@@ -75,12 +76,6 @@ def table(head: list[str], body: list[list[str]]) -> None:
     print(flush=True)
 
 
-def f1(pairs: list[tuple[str, str]], label: str) -> float:
-    hit = sum(gold == label == said for gold, said in pairs)
-    total = sum(gold == label for gold, _ in pairs) + sum(said == label for _, said in pairs)
-    return 2 * hit / total if total else 0.0
-
-
 def given_evidence(judge, gold: list[dict], options) -> None:
     """Macro-F1 over the labels that a data set has, and its mean, of the verifier and of the yardsticks."""
     claims = [Claim(str(row["id"]), row["claim"], tuple(row["evidence"])) for row in gold]
@@ -95,17 +90,15 @@ def given_evidence(judge, gold: list[dict], options) -> None:
         sets[row["dataset"]].append(position)
     body = []
     for name, said in verdicts.items():
-        pairs = {data_set: [(gold[i]["label"], said[i]) for i in where] for data_set, where in sets.items()}
-        scores = [macro_f1(each) for each in pairs.values()]
-        accuracy = np.mean([np.mean([a == b for a, b in each]) for each in pairs.values()])
-        body.append([name, *(f"{score:.3f}" for score in (*scores, np.mean(scores), accuracy))])
+        scores, right = [], []
+        for where in sets.values():
+            labels, found = [gold[i]["label"] for i in where], [said[i] for i in where]
+            scores.append(f1_score(labels, found, labels=sorted(set(labels)), average="macro", zero_division=0))
+            right.append(accuracy_score(labels, found))
+        body.append([name, *(f"{score:.3f}" for score in (*scores, np.mean(scores), np.mean(right)))])
     counted = [f"{data_set} ({len(where)})" for data_set, where in sets.items()]
     table(["macro-F1", *counted, "mean", "mean accuracy"], body)
     print(f"the verifier: {len(gold) / seconds:.1f} claims a second\n")
-
-
-def macro_f1(pairs: list[tuple[str, str]]) -> float:
-    return float(np.mean([f1(pairs, label) for label in VERDICTS if any(gold == label for gold, _ in pairs)]))
 
 
 def yardstick(name: str, texts: list[tuple[str, str]]) -> list[str]:

@@ -110,12 +110,12 @@ def register(
     tracking server nothing guards that: both may beat the same champion, and the last to be written down takes over.
     """
 
-    def do(mlflow) -> None:
+    def guarded(mlflow) -> None:
         with alone(run.config.uri):  # nobody else becomes champion between the comparison and its outcome
             _register(mlflow, run, scores, test_digest, score, task)
 
     if run.config.registered_model and run.model_id:
-        run.attempt("register the model", do)
+        run.attempt("register the model", guarded)
 
 
 def _register(mlflow, run: Run, scores: Mapping[str, float], test_digest: str, score, task: Task) -> None:

@@ -164,7 +164,10 @@ def read_teacher(config: TrainConfig) -> dict[str, np.ndarray] | None:
 def draw(
     config: TrainConfig, examples: Sequence[Example], teacher: Mapping[str, np.ndarray] | None = None
 ) -> list[Example]:
-    """Those of the examples that the config says to train on; raises InputError if they lack a label."""
+    """Those of the examples that the config says to train on: `TrainerConfig` tells of easy_first and hard_share.
+
+    Raises InputError if a label is left without any.
+    """
     settings = config.trainer
     most = settings.max_train_sentences
     easy: list[Example] = []
@@ -307,6 +310,9 @@ def _arguments(
     sentences_a_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * _processes()
     steps_an_epoch = -(-sentences // sentences_a_step)
     total_steps = settings.max_steps if settings.max_steps > 0 else int(steps_an_epoch * settings.num_train_epochs)
+    sampling = "group_by_length" if settings.group_by_length else "random"
+    if settings.easy_first is not None:
+        sampling = "sequential"  # they stand in the order of `easy_before_hard`
     every: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     if total_steps < steps_an_epoch:  # a smoke test ends within its first epoch; it is still validated once
         every = {
@@ -326,13 +332,7 @@ def _arguments(
         per_device_train_batch_size=settings.per_device_train_batch_size,
         per_device_eval_batch_size=settings.per_device_eval_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        train_sampling_strategy=(
-            "sequential"
-            if settings.easy_first is not None
-            else "group_by_length"
-            if settings.group_by_length
-            else "random"
-        ),
+        train_sampling_strategy=sampling,
         remove_unused_columns=False,  # the collator takes what it needs
         bf16=precision is Precision.bf16,
         fp16=precision is Precision.fp16,

@@ -1,7 +1,6 @@
 """A hostile article opens in a real browser as text: nothing of it runs, nothing is asked of anybody, all is seen."""
 
 import http.server
-import shutil
 import threading
 from pathlib import Path
 
@@ -10,13 +9,7 @@ import pytest
 from allegedly.labels import LABELS
 from allegedly.report import Labelled, write
 
-webdriver = pytest.importorskip("selenium.webdriver")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver (Debian: chromium-driver)"),
-]
+pytestmark = pytest.mark.browser
 # Each would set `window.run` if it ran, or ask SERVER for something.
 ATTACKS = [
     "<script>window.run = 1</script>",
@@ -56,22 +49,6 @@ def asked():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", paths
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def page(address: str, folder: Path) -> Path:
