@@ -256,3 +256,18 @@ def test_on_a_terminal_the_sentences_are_counted_as_they_pass(workplace):
     assert b" sentences/s" in said.splitlines()[-1]
     assert said.count(b"\r") > 2
     assert len((workplace / "out.jsonl").read_text().splitlines()) == 30000
+
+
+def test_no_library_reports_that_it_is_used(tiny_bundle):
+    import subprocess
+    import sys
+
+    script = f"""
+import sys, threading
+from allegedly.classifier import Classifier
+Classifier.load({str(tiny_bundle)!r}, device="cpu").predict(["The mayor denied it."])
+print("openvino" in sys.modules, [name for name in sys.modules if name.startswith("openvino_telemetry.")])
+print([thread.name for thread in threading.enumerate()])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "True []\n['MainThread']\n", done.stderr

@@ -9,6 +9,7 @@ torch is imported only by the function that needs it: a prediction on a CPU star
 import importlib.util
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
@@ -72,6 +73,8 @@ def cpu_backend(folder: Path, *, threads: int | None = None) -> Backend:
     CPU multiplies eight-bit numbers (VNNI), OpenVINO rounds what meets eight-bit weights to eight bits too, token by
     token: what a sentence gets depends on it alone.
     """
+    # On import OpenVINO would report its use to Google Analytics, from a thread that a stop can leave waiting for ever.
+    sys.modules.setdefault("openvino_telemetry", None)  # cannot be imported: OpenVINO does without
     import openvino
 
     threads = threads or available_cores()

@@ -173,12 +173,22 @@ def run(main: Callable[[], int], program: str) -> int:
         status = main()
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # all is done, and what the interpreter tidies up is soon over
-    except Stopped as stopped:
+    except BaseException as error:
+        stopped = _behind(error)
+        if stopped is None:
+            raise
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         print(f"{program}: interrupted", file=sys.stderr)
         status = 128 + stopped.signal
     return status
+
+
+def _behind(error: BaseException | None) -> Stopped | None:
+    """The stop that led to an error: a library in C that is stopped while it loads fails with an ImportError."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def stop(number: int, frame) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import tiny_config, write_corpus
 
-from allegedly import bundle, registry
+from allegedly import bundle, command_line, registry
 from allegedly.classifier import Classifier
 from allegedly.errors import InputError
 
@@ -213,6 +213,27 @@ def test_a_stopped_predict_leaves_all_or_nothing_and_no_draft(
         if output.exists():
             assert (there and output.read_text() == "precious") or whole(output), SEED
         assert {path.name for path in tmp_path.iterdir()} <= {"a.txt", "out.jsonl"}, SEED
+
+
+def test_a_stop_that_meets_a_library_as_it_loads_is_a_stop_and_other_errors_are_not(capsys):
+    def loads() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except command_line.Stopped as stopped:  # as pybind11 does where a module's first lines fail
+            raise ImportError("initialization failed") from stopped
+
+    def fails() -> int:
+        raise ImportError("no such module")
+
+    before = {number: signal.getsignal(number) for number in command_line.SIGNALS}
+    try:
+        assert command_line.run(loads, "predict") == 128 + signal.SIGTERM
+        assert capsys.readouterr().err == "predict: interrupted\n"
+        with pytest.raises(ImportError, match="no such module"):
+            command_line.run(fails, "predict")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_stop_while_a_page_is_read_ends_its_helper_too(start_predict, tmp_path):
